@@ -1,0 +1,79 @@
+/**
+ * The link: a worker's line to the coordinator. One interface, two implementations, one conformance suite
+ * (test/conformance/link.ts): `local-link.ts` in one process, `grpc-link.ts` over the wire (proto/coppice/v1).
+ *
+ * `CoordinatorLink` is what a worker holds; `WorkerDesk` is what the coordinator offers behind it.
+ */
+import type { Report, Segment, SegmentId } from "../queue/job.ts";
+
+/** A host as its driver's probe found it. */
+export interface HostFacts {
+  /** Unique among the workers of a coordinator. */
+  readonly id: string;
+  readonly engine: string;
+  /** The model it serves; tasks go only to hosts that serve their sweep's model. "*" serves every model (replay). */
+  readonly model: string;
+  /** Sequences that it decodes at once. */
+  readonly concurrency: number;
+  /** Tokens that its KV cache holds; null when unknown. */
+  readonly kvCapacityTokens: number | null;
+  /** Longest prompt plus completion; null when unknown. */
+  readonly contextTokens: number | null;
+  /** Whether it reports cached tokens; when not, they are unknown (I8). */
+  readonly reportsCachedTokens: boolean;
+  /** Whether it can score a continuation (`process-reward` verifiers need it). */
+  readonly canScore: boolean;
+}
+
+export interface WorkerFacts {
+  readonly id: string;
+  /** What it offers: a host (rollout worker), or kinds of verifier (verification worker). */
+  readonly offers:
+    | { readonly kind: "rollout"; readonly host: HostFacts }
+    | { readonly kind: "verification"; readonly verifiers: readonly string[]; readonly concurrency: number };
+}
+
+/** What a worker is told when it registers. Registering again (after a lost line) is safe and returns the same lanes. */
+export interface Registration {
+  /** Names of the lanes to consume. */
+  readonly lanes: readonly string[];
+  /** The coordinator forgets a worker it has not heard from for so long. */
+  readonly leaseMs: number;
+}
+
+/** Asks that nobody wants any more. Told to the worker that may hold them; doing nothing is safe, only wasteful. */
+export interface Withdrawal {
+  readonly job: string;
+  readonly asks: readonly string[];
+}
+
+export interface CoordinatorLink {
+  /** Opens the line and announces the worker. Retries with back-off until it succeeds or `signal` aborts. */
+  connect(facts: WorkerFacts, signal?: AbortSignal): Promise<Registration>;
+  /**
+   * Resolves once the report is acknowledged, that is, on the coordinator's disk (I2). While the line is down the report
+   * is kept, and delivered when it is up again; it rejects only when the link is closed.
+   */
+  report(report: Report): Promise<void>;
+  /** The segments asked for. Rejects with "not_found" naming the first that the coordinator does not hold (its task is over). */
+  segments(ids: readonly SegmentId[], signal?: AbortSignal): Promise<readonly Segment[]>;
+  /** Replaces the listener for withdrawals. */
+  onWithdraw(listener: (withdrawal: Withdrawal) => void): void;
+  /** Leaves: unacknowledged reports reject, the coordinator is told that the worker is gone. */
+  close(): Promise<void>;
+}
+
+/** The coordinator's half. */
+export interface WorkerDesk {
+  register(facts: WorkerFacts): Registration;
+  /** A line is open; `withdraw` sends down it. Returns what to call when the line is lost. */
+  connected(workerId: string, withdraw: (withdrawal: Withdrawal) => void): () => void;
+  /** Any sign of life; renews the worker's lease. */
+  heard(workerId: string): void;
+  /** Resolves when the report is durable, also for one that changes nothing (late, double, of an unknown sweep). */
+  accept(report: Report): Promise<void>;
+  /** Throws "not_found" for an id it does not hold. */
+  segments(ids: readonly SegmentId[]): readonly Segment[];
+  /** The worker says goodbye: its lane is emptied at once instead of after the lease. */
+  left(workerId: string): void;
+}
