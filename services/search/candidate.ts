@@ -1,0 +1,33 @@
+/** Finished texts and the steps that lead to them: what several strategies do alike. */
+import { consider, judge, sample } from "./operations.ts";
+import type { AskId, Candidate, Prefix, Program, Rollout } from "./program.ts";
+import { scoreOf } from "./selection.ts";
+
+/** A path that is finished, before it is judged. */
+export interface FinishedPath {
+  readonly index: number;
+  readonly prefix: Prefix;
+  readonly ask: AskId;
+}
+
+/**
+ * Judges a finished path by the outcome verifier and considers it. A lost verdict leaves it unjudged, ranked
+ * last.
+ */
+export function* finish({ index, prefix, ask }: FinishedPath): Program<Candidate> {
+  const verdict = yield* judge({ role: "outcome", prefix, of: ask });
+  const candidate: Candidate = { index, prefix, ask, verdict, score: scoreOf(verdict) };
+  yield* consider(candidate);
+  return candidate;
+}
+
+/** One whole rollout of the prompt, judged as soon as it is there, whatever its siblings do. */
+export function* sampleCandidate(prompt: Prefix, index: number): Program<Candidate> {
+  const rollout = yield* sample(prompt);
+  return yield* finish({ index, prefix: prompt.extend(rollout.text, rollout.ask), ask: rollout.ask });
+}
+
+/** Whether a step ends its path: no stop string ended it, or it is the last one allowed. */
+export function isTerminal(step: Rollout, { isLast }: { readonly isLast: boolean }): boolean {
+  return isLast || step.stopString === null;
+}

@@ -1,0 +1,19 @@
+/** Every strategy that a sweep may name. */
+import { beamSearch } from "./strategies/beam-search.ts";
+import { bestOfN } from "./strategies/best-of-n.ts";
+import { firstCorrect } from "./strategies/first-correct.ts";
+import { mcts } from "./strategies/mcts.ts";
+import { selfConsistency } from "./strategies/self-consistency.ts";
+import type { Strategy } from "./strategy.ts";
+
+const ALL: readonly Strategy[] = [bestOfN, selfConsistency, firstCorrect, beamSearch, mcts];
+
+/** By name, in the order of the documentation. */
+export const STRATEGIES: ReadonlyMap<string, Strategy> = new Map(
+  ALL.map((strategy) => [strategy.name, strategy]),
+);
+
+/** The strategy of this name; null when there is none. */
+export function findStrategy(name: string): Strategy | null {
+  return STRATEGIES.get(name) ?? null;
+}

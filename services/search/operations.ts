@@ -1,0 +1,172 @@
+/** What a program may do. Each operation is a generator: `const rollout = yield* sample(prefix)`. */
+import { LostError } from "./program.ts";
+import type {
+  AskId,
+  Candidate,
+  GroupKey,
+  Loss,
+  Prefix,
+  Program,
+  Rollout,
+  SampleOptions,
+  Settled,
+  Verdict,
+  VerifierRole,
+} from "./program.ts";
+
+/** One continuation of `prefix`. Throws LostError when it is lost. */
+export function* sample(prefix: Prefix, options: SampleOptions = {}): Program<Rollout> {
+  // The search resumes a single `sample` with its rollout.
+  return (yield { kind: "sample", prefix, options, n: 1, minimum: 1, isBulk: false }) as Rollout;
+}
+
+export interface SampleManyOptions extends SampleOptions {
+  readonly n: number;
+  /** Fewest rollouts that still make sense; default 1. */
+  readonly minimum?: number;
+}
+
+/**
+ * `n` continuations of one prefix, in index order, once all have settled. Lost ones are left out; when fewer
+ * than `minimum` arrive it throws LostError.
+ */
+export function* sampleMany(
+  prefix: Prefix,
+  { n, minimum = 1, ...options }: SampleManyOptions,
+): Program<readonly Rollout[]> {
+  if (!Number.isInteger(n) || n < 1)
+    throw new RangeError(`sampleMany: expected n to be a whole number from 1, found ${n}`);
+  // The search resumes a bulk `sample` with the rollouts that arrived.
+  return (yield { kind: "sample", prefix, options, n, minimum, isBulk: true }) as readonly Rollout[];
+}
+
+export interface VerifyRequest {
+  readonly role: VerifierRole;
+  readonly prefix: Prefix;
+  /** The ask of the rollout that ends the path; null when no single rollout does. */
+  readonly of: AskId | null;
+}
+
+/** The verdict on a path. Throws LostError when it is lost; see `judge`. */
+export function* verify({ role, prefix, of }: VerifyRequest): Program<Verdict> {
+  // The search resumes `verify` with its verdict.
+  return (yield { kind: "verify", role, prefix, of }) as Verdict;
+}
+
+/** `verify`, with null for a lost verdict: the rollout that it was about still counts, unjudged. */
+export function* judge(request: VerifyRequest): Program<Verdict | null> {
+  try {
+    return yield* verify(request);
+  } catch (error) {
+    if (error instanceof LostError) return null;
+    throw error;
+  }
+}
+
+/** Puts a finished candidate up for selection, once, so that a search that is stopped still has its best. */
+export function* consider(candidate: Candidate): Program<void> {
+  yield { kind: "consider", candidate };
+}
+
+/**
+ * Strands that run beside the strand that adds them, and settle in any order. Only that strand may use the
+ * group; when it ends, members that still run are cancelled.
+ */
+export interface Group<T> {
+  /** Starts a strand; returns its index in the group, from 0. It first runs when the adding strand waits. */
+  add(program: Program<T>): Program<number>;
+  /** The next member that settled, in the order of settlement; null when none is left in flight. */
+  next(): Program<Settled<T> | null>;
+  /** Withdraws the asks of a member and of the strands below it; a settled member is left alone. */
+  cancel(index: number): Program<void>;
+  /** Cancels every member that still runs. Settled ones that `next` has not given yet stay. */
+  cancelAll(): Program<void>;
+}
+
+/** A group of the strand that calls. */
+export function openGroup<T>(): Group<T> {
+  const group: GroupKey = { kind: "group" };
+  return {
+    *add(program) {
+      // The search resumes `add` with the member's index.
+      return (yield { kind: "add", group, program }) as number;
+    },
+    *next() {
+      // Members of this group are Program<T>, so what they settle with is T.
+      return (yield { kind: "next", group }) as Settled<T> | null;
+    },
+    *cancel(index) {
+      yield { kind: "cancel", group, index };
+    },
+    *cancelAll() {
+      yield { kind: "cancel", group, index: "all" };
+    },
+  };
+}
+
+/** What came of programs that ran beside each other. */
+export interface Gathered<T> {
+  /** By position; undefined where one was lost. */
+  readonly values: readonly (T | undefined)[];
+  /**
+   * The loss to act on, null when nothing was lost. After a `budget` loss a program should ask for no more.
+   */
+  readonly lost: Loss | null;
+}
+
+/** Runs programs beside each other and waits until each has settled. */
+export function* gather<T>(programs: Iterable<Program<T>>): Program<Gathered<T>> {
+  const group = openGroup<T>();
+  const values: (T | undefined)[] = [];
+  for (const program of programs) {
+    yield* group.add(program);
+    values.push(undefined);
+  }
+  const losses: (Loss | undefined)[] = [];
+  for (let member = yield* group.next(); member !== null; member = yield* group.next()) {
+    if (member.lost === null) values[member.index] = member.value;
+    else losses[member.index] = member.lost;
+  }
+  // By position, so that the loss that is told does not depend on the order of settlement.
+  const lost = losses.reduce<Loss | null>(
+    (known, found) => (found === undefined ? known : graver(known, found)),
+    null,
+  );
+  return { values, lost };
+}
+
+export interface AllOptions {
+  /** Fewest values that still make sense; default 0. */
+  readonly minimum?: number;
+}
+
+/** The values of `gather`; throws LostError when fewer than `minimum` arrive. */
+export function* all<T>(
+  programs: Iterable<Program<T>>,
+  { minimum = 0 }: AllOptions = {},
+): Program<readonly (T | undefined)[]> {
+  const { values, lost } = yield* gather(programs);
+  const arrived = values.filter((value) => value !== undefined).length;
+  if (arrived < minimum) throw new LostError(tooFew({ arrived, minimum, asked: values.length, loss: lost }));
+  return values;
+}
+
+/** Of two losses the one to act on: an exhausted budget outweighs the rest, else the earlier one. */
+export function graver(known: Loss | null, found: Loss): Loss {
+  if (known === null) return found;
+  return known.reason !== "budget" && found.reason === "budget" ? found : known;
+}
+
+/** The loss of a join that fewer than its minimum survived. */
+export function tooFew(join: {
+  readonly arrived: number;
+  readonly minimum: number;
+  readonly asked: number;
+  readonly loss: Loss | null;
+}): Loss {
+  const cause = join.loss === null ? "" : `: ${join.loss.message}`;
+  return {
+    reason: join.loss?.reason ?? "lost",
+    message: `expected at least ${join.minimum} of ${join.asked} to arrive, found ${join.arrived}${cause}`,
+  };
+}

@@ -1,0 +1,85 @@
+/**
+ * What a strategy file exports. A new strategy is one file in `strategies/`, one line in `catalogue.ts`, one
+ * conformance call.
+ */
+import type { Outcome, Prefix, Program } from "./program.ts";
+
+/**
+ * The declaration of one parameter, in the sweep file's snake_case; becomes schema, `--help` and
+ * documentation.
+ */
+export type Parameter =
+  | {
+      readonly type: "integer" | "number";
+      readonly default: number;
+      readonly min: number;
+      readonly max: number;
+      readonly about: string;
+    }
+  | {
+      readonly type: "choice";
+      readonly default: string;
+      readonly choices: readonly string[];
+      readonly about: string;
+    }
+  | { readonly type: "strings"; readonly default: readonly string[]; readonly about: string };
+
+/** What a parameter of a kind holds. Distributes, so that an unknown parameter holds any of the three. */
+export type ParameterValue<P extends Parameter> = P extends { type: "integer" | "number" }
+  ? number
+  : P extends { type: "strings" }
+    ? readonly string[]
+    : P extends { type: "choice"; choices: readonly (infer C)[] }
+      ? C
+      : never;
+
+export type ParameterValues<P extends Readonly<Record<string, Parameter>>> = {
+  readonly [K in keyof P]: ParameterValue<P[K]>;
+};
+
+/** Ceiling of what one task may ask, for `--dry-run`. */
+export interface Cost {
+  readonly rollouts: number;
+  /** Asks for the outcome and the process verifier. */
+  readonly verifications: number;
+}
+
+export interface Strategy<
+  P extends Readonly<Record<string, Parameter>> = Readonly<Record<string, Parameter>>,
+> {
+  readonly name: string;
+  /**
+   * Part of the journal's header: raise it whenever the program's asks change, old journals are then refused.
+   */
+  readonly version: number;
+  readonly about: string;
+  readonly paper: string;
+  readonly parameters: P;
+  /**
+   * Whether it scores partial paths: such a sweep must give a `process_verifier`. May depend on the
+   * parameters.
+   */
+  needsProcessVerifier(parameters: ParameterValues<P>): boolean;
+  /** Whether its rollouts are independent samples of the prompt, so that pass@k is defined over them. */
+  readonly isIndependentSampling: boolean;
+  /**
+   * Whether what it asks depends on the order in which answers settle (I4: then rebuilt exactly from the
+   * journal only).
+   */
+  readonly isOrderAdaptive: boolean;
+  /** `parameters` of every function here are complete and within their declared limits. */
+  cost(parameters: ParameterValues<P>): Cost;
+  search(prompt: Prefix, parameters: ParameterValues<P>): Program<Outcome>;
+}
+
+/** The default of every declared parameter, with `given` over it. What is given is not checked here. */
+export function withDefaults<P extends Readonly<Record<string, Parameter>>>(
+  declared: P,
+  given: Partial<ParameterValues<P>> = {},
+): ParameterValues<P> {
+  const defaults = Object.fromEntries(
+    Object.entries(declared).map(([name, { default: value }]) => [name, value]),
+  );
+  // One entry per declared name, holding that declaration's own default: what ParameterValues<P> says.
+  return { ...defaults, ...given } as ParameterValues<P>;
+}

@@ -1,0 +1,23 @@
+import { STRATEGIES } from "../../services/search/catalogue.ts";
+import { strategyConformance } from "../conformance/strategy.ts";
+import type { StrategyCase } from "../conformance/strategy.ts";
+
+const PARAMETERS: Readonly<Record<string, StrategyCase["parameters"]>> = {
+  "best-of-n": [{ n: 1 }, { n: 12 }],
+  "self-consistency": [{ n: 12 }, { n: 12, vote: "weighted" }],
+  "first-correct": [
+    { n: 12, parallel: 3 },
+    { n: 5, parallel: 12 },
+  ],
+  "beam-search": [
+    { width: 8, expand: 3, max_steps: 4, step_stop: ["\n"] },
+    { width: 2, expand: 4, max_steps: 1, step_stop: ["\n"] },
+  ],
+  mcts: [
+    { simulations: 30, parallel: 6, expand: 3, max_steps: 3, step_stop: ["\n"] },
+    { simulations: 25, parallel: 2, expand: 4, max_steps: 2, step_stop: ["\n"], stop_when: "never" },
+  ],
+};
+
+for (const [name, strategy] of STRATEGIES)
+  strategyConformance({ strategy, parameters: PARAMETERS[name] ?? [{}] });
