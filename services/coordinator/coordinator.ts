@@ -1,0 +1,147 @@
+/**
+ * The coordinator: the sweeps that it runs, and the desk at which workers report. It owns the dispatcher and the
+ * segments; a run owns all that concerns one sweep.
+ */
+import { basename, join } from "node:path";
+import type { Clock, Timer } from "../runtime/clock.ts";
+import { CoppiceError } from "../runtime/errors.ts";
+import type { Log } from "../runtime/log.ts";
+import type { Registration, Withdrawal, WorkerDesk, WorkerFacts } from "../link/link.ts";
+import type { Report } from "../queue/job.ts";
+import type { Lanes } from "../queue/lanes.ts";
+import type { Coordinator, SweepRun } from "./coordinator-api.ts";
+import { DEFAULT_DISPATCH_LIMITS, Dispatcher, type DispatchLimits } from "./dispatcher.ts";
+import { Journal } from "./journal.ts";
+import { createRunDirectory, RUN_FILES } from "./run-directory.ts";
+import { SegmentStore } from "./segment-store.ts";
+import type { Problem, Sweep } from "./sweep.ts";
+import { DEFAULT_RUN_LIMITS, headerOf, Run, type RunLimits } from "./sweep-run.ts";
+
+export interface CoordinatorOptions {
+  readonly lanes: Lanes;
+  readonly clock: Clock;
+  readonly log: Log;
+  /** The program's version, for `summary.json`. */
+  readonly version: string;
+  readonly dispatch?: Partial<DispatchLimits>;
+  readonly run?: Partial<RunLimits>;
+}
+
+/** The reports that a sweep which this coordinator does not hold would need: none, so they are acknowledged. */
+const NOTHING_TO_DO = Promise.resolve();
+
+interface WorkerState {
+  readonly facts: WorkerFacts;
+  /** Open lines; a worker that reconnects may have two for a moment. */
+  readonly lines: Set<(withdrawal: Withdrawal) => void>;
+  heardMs: number;
+  /** Whether it sends signs of life; a worker in this process does not need to. */
+  hasHeartbeat: boolean;
+}
+
+export function createCoordinator(options: CoordinatorOptions): Coordinator {
+  const { lanes, clock, log, version } = options;
+  const limits: DispatchLimits = { ...DEFAULT_DISPATCH_LIMITS, ...options.dispatch };
+  const runLimits: RunLimits = { ...DEFAULT_RUN_LIMITS, ...options.run };
+  const segments = new SegmentStore();
+  const dispatcher = new Dispatcher({ lanes, clock, log, limits });
+  const workers = new Map<string, WorkerState>();
+  const runs = new Map<string, Run>();
+  let isClosed = false;
+  let leaseTimer: Timer = clock.after(limits.leaseMs / 3, expireLeases);
+
+  dispatcher.onRoom(() => {
+    for (const run of runs.values()) run.pump();
+  });
+
+  function expireLeases(): void {
+    const before = clock.monotonicMs() - limits.leaseMs;
+    for (const [id, worker] of workers) {
+      const isSilent = worker.heardMs < before && (worker.hasHeartbeat || worker.lines.size === 0);
+      if (!isSilent) continue;
+      log.warn({ worker: id, lease_ms: limits.leaseMs }, "worker_lost");
+      forget(id);
+    }
+    if (!isClosed) leaseTimer = clock.after(limits.leaseMs / 3, expireLeases);
+  }
+
+  function forget(workerId: string): void {
+    workers.delete(workerId);
+    dispatcher.leave(workerId);
+  }
+
+  function withdraw(job: string, asks: readonly string[]): void {
+    for (const id of dispatcher.workersOf(job)) {
+      for (const send of workers.get(id)?.lines ?? []) send({ job, asks });
+    }
+  }
+
+  const desk: WorkerDesk = {
+    register(facts): Registration {
+      const known = workers.get(facts.id);
+      const heardMs = clock.monotonicMs();
+      const lines = known?.lines ?? new Set();
+      workers.set(facts.id, { facts, lines, heardMs, hasHeartbeat: known?.hasHeartbeat ?? false });
+      if (known === undefined) log.info({ worker: facts.id, offers: facts.offers }, "worker_joined");
+      return { lanes: dispatcher.join(facts), leaseMs: limits.leaseMs };
+    },
+    connected(workerId, send) {
+      const worker = workers.get(workerId);
+      if (worker === undefined) {
+        throw new CoppiceError("failed_precondition", `worker ${workerId}: expected it to register before it opens its line`);
+      }
+      worker.lines.add(send);
+      worker.heardMs = clock.monotonicMs();
+      return () => {
+        worker.lines.delete(send);
+        worker.heardMs = clock.monotonicMs();
+      };
+    },
+    heard(workerId) {
+      const worker = workers.get(workerId);
+      if (worker === undefined) return;
+      worker.heardMs = clock.monotonicMs();
+      worker.hasHeartbeat = true;
+    },
+    accept(report: Report) {
+      return runs.get(report.sweep)?.accept(report) ?? NOTHING_TO_DO;
+    },
+    segments: (ids) => segments.get(ids),
+    left(workerId) {
+      log.info({ worker: workerId }, "worker_left");
+      forget(workerId);
+    },
+  };
+
+  async function open(sweep: Sweep): Promise<SweepRun> {
+    const id = basename(sweep.output);
+    const known = runs.get(id);
+    if (known !== undefined && ["running", "paused"].includes(known.status().state)) {
+      throw new CoppiceError("already_exists", `sweep ${id}: it already runs here`);
+    }
+    const parts = { dispatcher, segments, clock, log, limits: runLimits, version, withdraw };
+    const run = await Run.open(id, sweep, parts);
+    runs.set(id, run);
+    return run;
+  }
+
+  return {
+    desk,
+    async submit(sweep: Sweep, problems: Iterable<Problem> | AsyncIterable<Problem>, raw) {
+      await createRunDirectory(sweep.output, { ...raw, problems }, async (path, file) => {
+        const journal = await Journal.create(join(path, RUN_FILES.journal), headerOf(sweep, file));
+        await journal.close();
+      });
+      return open(sweep);
+    },
+    reopen: open,
+    get: (id) => runs.get(id) ?? null,
+    list: () => [...runs.values()],
+    async close() {
+      isClosed = true;
+      leaseTimer.cancel();
+      await Promise.all([...runs.values()].map((run) => run.interrupt()));
+      await dispatcher.close();
+    },
+  };
+}

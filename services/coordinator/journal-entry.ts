@@ -1,0 +1,112 @@
+/** The entries of the journal. `task` is the task's id; the order of entries is the order in which answers were told (I4). */
+import type { AttemptUsage, RolloutResult, VerdictResult } from "../queue/job.ts";
+import type { Loss } from "../search/program.ts";
+import { CoppiceError } from "../runtime/errors.ts";
+import type { Amount } from "./ledger.ts";
+import type { TaskTally } from "./tally.ts";
+
+/** Raised when the meaning of an entry changes; a journal of another format is refused. */
+export const JOURNAL_FORMAT = 1;
+
+/** What must be equal for the journal to mean the same thing. */
+export interface JournalHeader {
+  readonly kind: "sweep";
+  readonly format: number;
+  readonly seed: number;
+  readonly deterministic: boolean;
+  readonly problems: number;
+  readonly problemsSha256: string;
+  readonly arms: readonly {
+    readonly id: string;
+    readonly strategy: string;
+    readonly version: number;
+    readonly parameters: Readonly<Record<string, unknown>>;
+  }[];
+}
+
+/** An accepted answer. */
+export interface AnswerEntry {
+  readonly kind: "answer";
+  readonly task: string;
+  readonly ask: string;
+  readonly result: RolloutResult | VerdictResult;
+  readonly usage: AttemptUsage;
+  /** What the ledger was charged: where the engine does not count, the worst case. */
+  readonly charge: Amount;
+  readonly host: string | null;
+  readonly attempt: number;
+  readonly startedMs: number;
+  readonly endedMs: number;
+}
+
+/** An ask that will have no answer. */
+export interface LossEntry {
+  readonly kind: "loss";
+  readonly task: string;
+  readonly ask: string;
+  readonly loss: Loss;
+}
+
+/** What a withdrawn ask had cost when it was stopped; changes no search, only the ledger. */
+export interface SpentEntry {
+  readonly kind: "spent";
+  readonly task: string;
+  readonly ask: string;
+  readonly usage: AttemptUsage;
+  readonly charge: Amount;
+}
+
+/** The rows of a task are written; the run directory's files are good up to these byte offsets. */
+export interface SettledEntry {
+  readonly kind: "settled";
+  readonly task: string;
+  readonly ordinal: number;
+  readonly tally: TaskTally;
+  readonly rolloutsEnd: number;
+  readonly resultsEnd: number;
+}
+
+/** Running time of this attempt at the run so far: the wall budget counts every attempt. */
+export interface ElapsedEntry {
+  readonly kind: "elapsed";
+  readonly attempt: number;
+  readonly ms: number;
+}
+
+export type JournalEntry = JournalHeader | AnswerEntry | LossEntry | SpentEntry | SettledEntry | ElapsedEntry;
+
+const KINDS: ReadonlySet<string> = new Set(["sweep", "answer", "loss", "spent", "settled", "elapsed"]);
+
+/** The CRC already vouches that we wrote it; an unknown kind is a newer program's. */
+export function decodeEntry(json: string): JournalEntry {
+  // The CRC matched, so this is what `JSON.stringify` made of an entry.
+  const entry = JSON.parse(json) as JournalEntry;
+  if (!KINDS.has(entry.kind)) {
+    throw new CoppiceError("failed_precondition", `journal: expected one of ${[...KINDS].join(", ")}, found "${entry.kind}": written by a newer version`);
+  }
+  return entry;
+}
+
+/** Refuses a journal that was written by a sweep that searches differently, naming each difference. */
+export function checkHeader(expected: JournalHeader, found: JournalHeader, where: string): void {
+  const differences: string[] = [];
+  const compare = (name: string, want: unknown, have: unknown): void => {
+    if (JSON.stringify(want) !== JSON.stringify(have)) {
+      differences.push(`${name}: this program and sweep say ${JSON.stringify(want)}, the journal says ${JSON.stringify(have)}`);
+    }
+  };
+  compare("journal format", expected.format, found.format);
+  compare("seed", expected.seed, found.seed);
+  compare("deterministic", expected.deterministic, found.deterministic);
+  compare("problems", expected.problemsSha256, found.problemsSha256);
+  compare("arms", expected.arms.map((arm) => arm.id), found.arms.map((arm) => arm.id));
+  for (const arm of expected.arms) {
+    const other = found.arms.find((candidate) => candidate.id === arm.id);
+    if (other === undefined) continue;
+    compare(`${arm.id}: strategy`, arm.strategy, other.strategy);
+    compare(`${arm.id}: version of strategy ${arm.strategy}`, arm.version, other.version);
+    compare(`${arm.id}: parameters`, arm.parameters, other.parameters);
+  }
+  if (differences.length === 0) return;
+  throw new CoppiceError("failed_precondition", `${where}: cannot go on with this run:\n  ${differences.join("\n  ")}`);
+}

@@ -1,0 +1,146 @@
+/**
+ * The journal: an append-only record of what was settled, in settlement order (I2). Replaying it rebuilds every search.
+ *
+ * `journal/000001.jsonl`, `000002.jsonl`, ...: a line per entry, its CRC-32 in eight hex digits, a space, the
+ * entry as JSON. Readable with `less`, and a line that was cut short by a crash is told by its missing newline or
+ * its CRC. The first line of the first file is the header.
+ *
+ * Invariants: (1) an entry is on disk before `append` resolves, and they resolve in order; (2) a torn last line is cut
+ * off when the journal is opened; a damaged line anywhere else is data loss and refused with file and offset.
+ */
+import { createReadStream } from "node:fs";
+import { mkdir, readdir, stat } from "node:fs/promises";
+import { join } from "node:path";
+import { crc32 } from "node:zlib";
+import { CoppiceError } from "../runtime/errors.ts";
+import { AppendFile } from "./append-file.ts";
+import type { JournalEntry, JournalHeader } from "./journal-entry.ts";
+import { decodeEntry } from "./journal-entry.ts";
+
+/** A journal file is closed and the next begun when it is larger than this. */
+export const JOURNAL_FILE_BYTES_MAX = 64 * 1024 * 1024;
+/** No entry is longer: a rollout's text is bounded by the message size of the link. */
+export const JOURNAL_LINE_BYTES_MAX = 16 * 1024 * 1024;
+
+export class Journal {
+  readonly #directory: string;
+  #file: AppendFile;
+  #number: number;
+  #rotation: Promise<void> | null = null;
+
+  private constructor(directory: string, file: AppendFile, number: number) {
+    this.#directory = directory;
+    this.#file = file;
+    this.#number = number;
+  }
+
+  /** Begins a journal in a new directory. */
+  static async create(directory: string, header: JournalHeader): Promise<Journal> {
+    await mkdir(directory, { recursive: false });
+    const journal = new Journal(directory, await AppendFile.open(join(directory, fileName(1))), 1);
+    await journal.append(header);
+    return journal;
+  }
+
+  /**
+   * Reads every entry in order through `visit`, cuts a torn tail, and opens the journal for more.
+   * @returns The journal, its header, and how many bytes of a torn line were cut.
+   */
+  static async reopen(
+    directory: string,
+    visit: (entry: JournalEntry) => void,
+  ): Promise<{ readonly journal: Journal; readonly header: JournalHeader; readonly tornBytes: number }> {
+    const numbers = await fileNumbers(directory);
+    const last = numbers.at(-1);
+    if (last === undefined) throw new CoppiceError("not_found", `${directory}: expected a journal, found no file of one`);
+    let header: JournalHeader | null = null;
+    let goodEnd = 0;
+    for (const number of numbers) {
+      const path = join(directory, fileName(number));
+      goodEnd = await readEntries(path, number === last, (entry) => {
+        if (header !== null) visit(entry);
+        else if (entry.kind === "sweep") header = entry;
+        else throw new CoppiceError("data_loss", `${path}: expected the journal's header, found "${entry.kind}"`);
+      });
+    }
+    const path = join(directory, fileName(last));
+    if (header === null) throw new CoppiceError("data_loss", `${path}: expected the journal's header, found nothing`);
+    const { size } = await stat(path);
+    const file = await AppendFile.open(path, { truncateTo: goodEnd });
+    return { journal: new Journal(directory, file, last), header, tornBytes: size - goodEnd };
+  }
+
+  /** Resolves once the entry is on disk. */
+  async append(entry: JournalEntry | JournalHeader): Promise<void> {
+    if (this.#file.end > JOURNAL_FILE_BYTES_MAX) this.#rotation ??= this.#rotate();
+    if (this.#rotation !== null) await this.#rotation;
+    await this.#file.append(encodeLine(entry));
+  }
+
+  async close(): Promise<void> {
+    await this.#rotation;
+    await this.#file.close();
+  }
+
+  async #rotate(): Promise<void> {
+    const next = await AppendFile.open(join(this.#directory, fileName(this.#number + 1)));
+    await this.#file.close();
+    this.#number += 1;
+    this.#file = next;
+    this.#rotation = null;
+  }
+}
+
+function fileName(number: number): string {
+  return `${String(number).padStart(6, "0")}.jsonl`;
+}
+
+async function fileNumbers(directory: string): Promise<readonly number[]> {
+  const names = await readdir(directory).catch(() => [] as string[]);
+  const numbers = names.filter((name) => /^\d{6}\.jsonl$/.test(name)).map((name) => Number.parseInt(name, 10));
+  numbers.sort((a, b) => a - b);
+  const gap = numbers.findIndex((number, index) => number !== index + 1);
+  if (gap === -1) return numbers;
+  throw new CoppiceError("data_loss", `${directory}: expected ${fileName(gap + 1)}, found ${fileName(numbers[gap] ?? 0)}`);
+}
+
+function encodeLine(entry: JournalEntry | JournalHeader): string {
+  const json = JSON.stringify(entry);
+  return `${crc32(json).toString(16).padStart(8, "0")} ${json}\n`;
+}
+
+/** @returns The offset behind the last good line. */
+async function readEntries(path: string, isLastFile: boolean, visit: (entry: JournalEntry | JournalHeader) => void): Promise<number> {
+  let rest: Buffer = Buffer.alloc(0);
+  let offset = 0;
+  let damagedAt: number | null = null;
+  // The encoding is absent on purpose: offsets are bytes.
+  for await (const chunk of createReadStream(path, { highWaterMark: 1024 * 1024 }) as AsyncIterable<Buffer>) {
+    rest = rest.length === 0 ? chunk : Buffer.concat([rest, chunk]);
+    let start = 0;
+    for (let newline = rest.indexOf(10, start); newline !== -1; newline = rest.indexOf(10, start)) {
+      const entry = decodeLine(rest.toString("utf8", start, newline));
+      if (damagedAt !== null) throw damaged(path, damagedAt);
+      if (entry === null) damagedAt = offset;
+      else {
+        visit(entry);
+        offset += newline + 1 - start;
+      }
+      start = newline + 1;
+    }
+    rest = rest.subarray(start);
+    if (rest.length > JOURNAL_LINE_BYTES_MAX) throw damaged(path, offset);
+  }
+  if ((rest.length > 0 || damagedAt !== null) && !isLastFile) throw damaged(path, damagedAt ?? offset);
+  return offset;
+}
+
+function decodeLine(line: string): JournalEntry | JournalHeader | null {
+  const json = line.slice(9);
+  if (line[8] !== " " || Number.parseInt(line.slice(0, 8), 16) !== crc32(json)) return null;
+  return decodeEntry(json);
+}
+
+function damaged(path: string, offset: number): CoppiceError {
+  return new CoppiceError("data_loss", `${path}: expected a journal entry at byte ${offset}, found a damaged line; entries follow it`);
+}

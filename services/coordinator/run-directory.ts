@@ -1,0 +1,240 @@
+/**
+ * The run directory: everything that a sweep leaves on disk. The layout is a contract with users (formats.md, "Run directory").
+ *
+ * Invariants: (1) a directory under its final name is complete enough to resume: it is filled under another name and
+ * renamed; (2) rows of a task are on disk before the journal says that it settled, and what stands behind the last
+ * settled entry is cut off on resume, so each task has its rows exactly once; (3) one process writes at a time (`lock`).
+ */
+import { createHash } from "node:crypto";
+import { mkdir, open, readFile, rename, rm, stat, symlink, writeFile } from "node:fs/promises";
+import { basename, dirname, join } from "node:path";
+import { CoppiceError, messageOf } from "../runtime/errors.ts";
+import { readLines } from "../runtime/lines.ts";
+import { AppendFile } from "./append-file.ts";
+import type { Problem } from "./sweep.ts";
+
+export const RUN_FILES = {
+  given: "sweep.yaml",
+  resolved: "resolved.yaml",
+  problems: "problems.jsonl",
+  journal: "journal",
+  rollouts: "rollouts.jsonl",
+  results: "results.jsonl",
+  metrics: "metrics.jsonl",
+  summary: "summary.json",
+  logs: "logs",
+  lock: "lock",
+} as const;
+
+/** Bytes of the problems' file that are written at once. */
+const PROBLEMS_CHUNK_BYTES = 256 * 1024;
+
+export interface ProblemsFile {
+  readonly count: number;
+  readonly sha256: string;
+}
+
+/**
+ * Writes a new run directory, all but its journal. Refuses a path that exists.
+ * @param begin Called with the directory under its temporary name to begin the journal.
+ */
+export async function createRunDirectory(
+  path: string,
+  content: {
+    readonly given: string;
+    readonly resolved: string;
+    readonly problems: Iterable<Problem> | AsyncIterable<Problem>;
+  },
+  begin: (path: string, problems: ProblemsFile) => Promise<void>,
+): Promise<void> {
+  if (await exists(path)) {
+    throw new CoppiceError(
+      "already_exists",
+      `${path}: expected a new run directory, found one that exists; ` +
+        `go on with it by \`coppice run --resume ${path}\`, or name another with \`--set output=...\``,
+    );
+  }
+  const partial = join(dirname(path), `.${basename(path)}.partial-${process.pid}`);
+  try {
+    await mkdir(join(partial, RUN_FILES.logs), { recursive: true });
+    await writeFile(join(partial, RUN_FILES.given), content.given);
+    await writeFile(join(partial, RUN_FILES.resolved), content.resolved);
+    await begin(partial, await writeProblems(join(partial, RUN_FILES.problems), content.problems));
+    await rename(partial, path);
+    await syncDirectory(dirname(path));
+  } catch (error) {
+    await rm(partial, { recursive: true, force: true });
+    if (error instanceof CoppiceError) throw error;
+    throw new CoppiceError("failed_precondition", `${path}: cannot write the run directory: ${messageOf(error)}`, { cause: error });
+  }
+}
+
+/** The problems of a run, in their order, one at a time (I6). */
+export async function* readRunProblems(path: string): AsyncGenerator<Problem> {
+  for await (const line of readLines(join(path, RUN_FILES.problems))) {
+    // We wrote this file ourselves, from problems that were checked; its hash stands in the journal's header.
+    yield JSON.parse(line) as Problem;
+  }
+}
+
+/** Counts and hashes the problems of a run that exists: the journal's header must agree. */
+export async function hashRunProblems(path: string): Promise<ProblemsFile> {
+  const hash = createHash("sha256");
+  let count = 0;
+  const file = join(path, RUN_FILES.problems);
+  if (!(await exists(file))) throw new CoppiceError("not_found", `${path}: expected a run directory, found no ${RUN_FILES.problems} in it`);
+  for await (const line of readLines(file)) {
+    hash.update(`${line}\n`);
+    count += 1;
+  }
+  return { count, sha256: hash.digest("hex") };
+}
+
+/** The rows of a run. Both files end where the last settled entry of the journal says. */
+export class Rows {
+  readonly #rollouts: AppendFile;
+  readonly #results: AppendFile;
+
+  private constructor(rollouts: AppendFile, results: AppendFile) {
+    this.#rollouts = rollouts;
+    this.#results = results;
+  }
+
+  static async open(path: string, ends: { readonly rolloutsEnd: number; readonly resultsEnd: number }): Promise<Rows> {
+    const rollouts = await AppendFile.open(join(path, RUN_FILES.rollouts), { truncateTo: ends.rolloutsEnd });
+    const results = await AppendFile.open(join(path, RUN_FILES.results), { truncateTo: ends.resultsEnd });
+    return new Rows(rollouts, results);
+  }
+
+  /** Resolves with the files' ends once the rows of one task are on disk. */
+  async append(
+    rollouts: readonly Readonly<Record<string, unknown>>[],
+    result: Readonly<Record<string, unknown>>,
+  ): Promise<{ readonly rolloutsEnd: number; readonly resultsEnd: number }> {
+    const [rolloutsEnd, resultsEnd] = await Promise.all([
+      this.#rollouts.append(rollouts.map((row) => `${JSON.stringify(row)}\n`).join("")),
+      this.#results.append(`${JSON.stringify(result)}\n`),
+    ]);
+    return { rolloutsEnd, resultsEnd };
+  }
+
+  async close(): Promise<void> {
+    await Promise.all([this.#rollouts.close(), this.#results.close()]);
+  }
+}
+
+/** Writes a whole file so that a reader sees the old one or the new one. */
+export async function replaceFile(path: string, text: string): Promise<void> {
+  const partial = `${path}.partial-${process.pid}`;
+  await writeFile(partial, text);
+  await rename(partial, path);
+}
+
+/** Makes `logs/attempt-N` for the next attempt at the run, points `logs/latest` at it, and says where it is. */
+export async function beginAttempt(path: string): Promise<{ readonly attempt: number; readonly logs: string }> {
+  for (let attempt = 1; ; attempt += 1) {
+    const logs = join(path, RUN_FILES.logs, `attempt-${attempt}`);
+    if (await exists(logs)) continue;
+    await mkdir(logs, { recursive: true });
+    const latest = join(path, RUN_FILES.logs, "latest");
+    await rm(latest, { force: true });
+    await symlink(`attempt-${attempt}`, latest);
+    return { attempt, logs };
+  }
+}
+
+/**
+ * Takes the run directory for this process. A lock whose process is gone is taken over.
+ * @returns What to call to give it back.
+ */
+export async function lockRunDirectory(path: string): Promise<() => Promise<void>> {
+  const file = join(path, RUN_FILES.lock);
+  const mine = JSON.stringify(await processIdentity(process.pid));
+  for (let attempt = 0; attempt < 2; attempt += 1) {
+    try {
+      await writeFile(file, mine, { flag: "wx" });
+      return () => rm(file, { force: true });
+    } catch (error) {
+      if (!isErrno(error, "EEXIST")) {
+        throw new CoppiceError("failed_precondition", `${file}: cannot lock the run directory: ${messageOf(error)}`);
+      }
+    }
+    const holder = await readFile(file, "utf8").catch(() => "");
+    if (await isAlive(holder)) {
+      throw new CoppiceError("failed_precondition", `${path}: another process works on this run (${holder}); only one may`);
+    }
+    await rm(file, { force: true });
+  }
+  throw new CoppiceError("failed_precondition", `${file}: cannot lock the run directory: another process took it first`);
+}
+
+interface ProcessIdentity {
+  readonly pid: number;
+  /** Tells a process from a later one with the same pid; empty where the system does not say. */
+  readonly started: string;
+}
+
+async function processIdentity(pid: number): Promise<ProcessIdentity> {
+  const line = await readFile(`/proc/${pid}/stat`, "utf8").catch(() => "");
+  const boot = await readFile("/proc/sys/kernel/random/boot_id", "utf8").catch(() => "");
+  // Field 22 is the start time; the command's name before it may contain spaces, and ends with ")".
+  const started = line.slice(line.lastIndexOf(")") + 2).split(" ")[19] ?? "";
+  return { pid, started: started === "" ? "" : `${boot.trim()}/${started}` };
+}
+
+async function isAlive(holder: string): Promise<boolean> {
+  let identity: ProcessIdentity;
+  try {
+    // A lock file that is not ours, or was cut short by a crash, does not parse: nobody holds it.
+    identity = JSON.parse(holder) as ProcessIdentity;
+    process.kill(identity.pid, 0);
+  } catch (error) {
+    return isErrno(error, "EPERM");
+  }
+  const now = await processIdentity(identity.pid);
+  return now.started === identity.started;
+}
+
+async function writeProblems(path: string, problems: Iterable<Problem> | AsyncIterable<Problem>): Promise<ProblemsFile> {
+  const hash = createHash("sha256");
+  const file = await open(path, "wx");
+  let count = 0;
+  let chunk = "";
+  try {
+    for await (const problem of problems) {
+      chunk += `${JSON.stringify(problem)}\n`;
+      count += 1;
+      if (chunk.length < PROBLEMS_CHUNK_BYTES) continue;
+      hash.update(chunk);
+      await file.write(chunk);
+      chunk = "";
+    }
+    hash.update(chunk);
+    await file.write(chunk);
+    await file.datasync();
+  } finally {
+    await file.close();
+  }
+  if (count === 0) throw new CoppiceError("invalid_argument", "problems: expected at least one problem, found none");
+  return { count, sha256: hash.digest("hex") };
+}
+
+async function syncDirectory(path: string): Promise<void> {
+  const handle = await open(path, "r");
+  try {
+    await handle.sync();
+  } finally {
+    await handle.close();
+  }
+}
+
+async function exists(path: string): Promise<boolean> {
+  return stat(path).then(
+    () => true,
+    () => false,
+  );
+}
+
+function isErrno(error: unknown, code: string): boolean {
+  return error instanceof Error && "code" in error && error.code === code;
+}

@@ -1,0 +1,77 @@
+/** What is told of a sweep: to the terminal, over gRPC, in `metrics.jsonl` and in `summary.json`. Field names are the file's. */
+
+export type SweepState = "running" | "paused" | "completed" | "cancelled" | "interrupted" | "failed";
+export type TaskState = "queued" | "running" | "completed" | "exhausted" | "failed" | "cancelled";
+
+/** Token counts; null is unknown (I8): one unknown part makes the total unknown. */
+export interface Usage {
+  readonly prompt_tokens: number | null;
+  readonly cached_tokens: number | null;
+  readonly completion_tokens: number | null;
+  readonly verifier_tokens: number | null;
+  readonly pruned_tokens: number | null;
+  readonly cancelled_tokens: number | null;
+  readonly retried_tokens: number | null;
+}
+
+export interface BudgetAmounts {
+  readonly rollouts: number | null;
+  readonly completion_tokens: number | null;
+  readonly wall_ms: number | null;
+}
+
+/** A snapshot of a sweep that runs. */
+export interface SweepStatus {
+  readonly id: string;
+  readonly name: string;
+  readonly state: SweepState;
+  readonly tasks: { readonly total: number; readonly queued: number; readonly running: number; readonly completed: number; readonly exhausted: number; readonly failed: number; readonly cancelled: number };
+  /** Tasks with at least one correct candidate. */
+  readonly solved: number;
+  readonly rollouts: number;
+  readonly verifications: number;
+  readonly usage: Usage;
+  readonly budget: { readonly given: BudgetAmounts; readonly spent: BudgetAmounts };
+  /** Asks dispatched and not yet answered. */
+  readonly in_flight: number;
+  /** Rollouts lost for good. */
+  readonly failures: number;
+  readonly hosts: readonly { readonly id: string; readonly engine: string; readonly open_tasks: number; readonly waiting: number; readonly running: number }[];
+  readonly elapsed_ms: number;
+  readonly output: string;
+}
+
+export interface StrategySummary {
+  readonly problems: number;
+  readonly solved: number;
+  /** Share of problems whose selected answer is correct. */
+  readonly accuracy: number;
+  /** By k; empty where rollouts are not independent samples. */
+  readonly pass_at_k: Readonly<Record<string, number>>;
+  readonly rollouts: number;
+  readonly mean_rollouts: number;
+  readonly usage: Usage;
+  /** Completion tokens over solved problems; null when none is solved or tokens are unknown. */
+  readonly tokens_per_solved: number | null;
+  readonly tasks: { readonly completed: number; readonly exhausted: number; readonly failed: number; readonly cancelled: number };
+}
+
+export interface Summary {
+  readonly name: string;
+  readonly version: string;
+  readonly state: SweepState;
+  readonly tasks: { readonly total: number; readonly completed: number; readonly exhausted: number; readonly failed: number; readonly cancelled: number };
+  readonly strategies: Readonly<Record<string, StrategySummary>>;
+  readonly rollouts: number;
+  readonly usage: Usage;
+  readonly budget: { readonly given: BudgetAmounts; readonly spent: BudgetAmounts };
+  readonly prefix: { readonly prompt_tokens: number | null; readonly computed_tokens: number | null; readonly unique_tokens: number | null; readonly ratio: number | null };
+  readonly wall_ms: number;
+}
+
+/** What `watch` streams. A stream starts with a status. */
+export type SweepEvent =
+  | { readonly kind: "status"; readonly status: SweepStatus }
+  | { readonly kind: "task"; readonly task: string; readonly state: TaskState; readonly verdict: "correct" | "incorrect" | "undecided" | null; readonly rollouts: number }
+  | { readonly kind: "log"; readonly level: "info" | "warn" | "error"; readonly message: string }
+  | { readonly kind: "ended"; readonly summary: Summary };

@@ -1,0 +1,52 @@
+/** A sweep as the coordinator believes it: parsed at the edge by `sweep-file.ts`, complete, every default filled in. */
+import type { Sampling, VerifierSpec } from "../queue/job.ts";
+import type { Strategy } from "../search/strategy.ts";
+
+export interface Sweep {
+  readonly name: string;
+  readonly model: string;
+  readonly hosts: readonly HostSpec[];
+  /** `{prompt}` or any field of the problem (`{reference}`, `{metadata.x}`); the whole rendered text is the root prefix. */
+  readonly promptTemplate: string;
+  readonly sampling: Sampling;
+  readonly arms: readonly Arm[];
+  readonly verifier: VerifierSpec;
+  readonly processVerifier: VerifierSpec | null;
+  readonly budget: Budget;
+  readonly seed: number;
+  readonly deterministic: boolean;
+  /** Absolute path of the run directory. */
+  readonly output: string;
+}
+
+/** One strategy of a sweep: every problem runs under every arm. */
+export interface Arm {
+  /** Unique in the sweep; the strategy's name unless the sweep says otherwise. */
+  readonly id: string;
+  readonly strategy: Strategy;
+  readonly parameters: Readonly<Record<string, unknown>>;
+  /** The sweep's sampling with the arm's own `sampling` over it. */
+  readonly sampling: Sampling;
+}
+
+/** Hard ceilings for the whole sweep; null is no ceiling. */
+export interface Budget {
+  readonly rollouts: number | null;
+  readonly completionTokens: number | null;
+  readonly wallMs: number | null;
+}
+
+/** A host of `coppice run`: which driver, and its options as in the sweep file (snake_case, validated, defaults filled in). */
+export type HostSpec =
+  | { readonly engine: "embedded"; readonly id: string; readonly model_path: string; readonly sequences: number; readonly context_tokens: number | null; readonly threads: number; readonly reproducible: boolean }
+  | { readonly engine: "openai"; readonly id: string; readonly url: string; readonly api_key_env: string | null; readonly concurrency: number; readonly timeout_ms: number }
+  | { readonly engine: "replay"; readonly id: string; readonly records: string; readonly concurrency: number };
+
+/** A problem as the sweep's files give it, already valid. */
+export interface Problem {
+  readonly id: string;
+  readonly prompt: string;
+  readonly reference: string | null;
+  readonly tests: string | null;
+  readonly metadata: Readonly<Record<string, unknown>>;
+}

@@ -1,0 +1,149 @@
+/** What a settled task adds to the totals, and the totals. The journal keeps tallies, so a resumed run sums the same. */
+import { passAtK } from "../search/estimators.ts";
+import type { Arm, Sweep } from "./sweep.ts";
+import type { BudgetAmounts, StrategySummary, Summary, SweepState, TaskState, Usage } from "./status.ts";
+import { addKnown, addUsage, NO_USAGE } from "./usage.ts";
+
+export type SettledState = Exclude<TaskState, "queued" | "running">;
+
+export interface TaskTally {
+  readonly arm: string;
+  readonly state: SettledState;
+  /** At least one candidate is correct. */
+  readonly isSolved: boolean;
+  /** The selected candidate is correct. */
+  readonly isAccurate: boolean;
+  readonly rollouts: number;
+  readonly verifications: number;
+  /** Rollouts lost for good. */
+  readonly losses: number;
+  /** Candidates with a verdict, and those that are correct: n and c of pass@k. */
+  readonly judged: number;
+  readonly correct: number;
+  readonly usage: Usage;
+  /** Prompt tokens that had to be computed at least once, whatever the placement; null when the engine does not count. */
+  readonly uniqueTokens: number | null;
+}
+
+const PASS_AT: readonly number[] = [1, 2, 5];
+
+/** 1, 2, 5, 10, 20, 50, ... up to n. */
+function passAtKs(n: number): readonly number[] {
+  const ks: number[] = [];
+  for (let scale = 1; scale <= n; scale *= 10) {
+    for (const step of PASS_AT) if (step * scale <= n) ks.push(step * scale);
+  }
+  return ks;
+}
+
+/** Running totals of one arm: constant memory, whatever the number of tasks (I6). */
+class ArmTotals {
+  readonly tasks = { completed: 0, exhausted: 0, failed: 0, cancelled: 0 };
+  solved = 0;
+  accurate = 0;
+  rollouts = 0;
+  usage: Usage = NO_USAGE;
+  uniqueTokens: number | null = 0;
+  /** By k: the sum of the estimates over the tasks with at least k judged candidates, and their number. */
+  readonly passAt = new Map<number, { sum: number; tasks: number }>();
+
+  add(tally: TaskTally): void {
+    this.tasks[tally.state] += 1;
+    this.solved += Number(tally.isSolved);
+    this.accurate += Number(tally.isAccurate);
+    this.rollouts += tally.rollouts;
+    this.usage = addUsage(this.usage, tally.usage);
+    this.uniqueTokens = addKnown(this.uniqueTokens, tally.uniqueTokens);
+    for (const k of passAtKs(tally.judged)) {
+      const entry = this.passAt.get(k) ?? { sum: 0, tasks: 0 };
+      entry.sum += passAtK(tally.judged, tally.correct, k);
+      entry.tasks += 1;
+      this.passAt.set(k, entry);
+    }
+  }
+
+  get settled(): number {
+    return this.tasks.completed + this.tasks.exhausted + this.tasks.failed + this.tasks.cancelled;
+  }
+}
+
+export class Totals {
+  readonly #sweep: Sweep;
+  readonly #arms: ReadonlyMap<string, ArmTotals>;
+  solved = 0;
+  rollouts = 0;
+  verifications = 0;
+  losses = 0;
+  usage: Usage = NO_USAGE;
+  readonly tasks = { completed: 0, exhausted: 0, failed: 0, cancelled: 0 };
+
+  constructor(sweep: Sweep) {
+    this.#sweep = sweep;
+    this.#arms = new Map(sweep.arms.map((arm) => [arm.id, new ArmTotals()]));
+  }
+
+  add(tally: TaskTally): void {
+    const arm = this.#arms.get(tally.arm);
+    if (arm === undefined) throw new Error(`no arm ${tally.arm} in this sweep`);
+    arm.add(tally);
+    this.tasks[tally.state] += 1;
+    this.solved += Number(tally.isSolved);
+    this.rollouts += tally.rollouts;
+    this.verifications += tally.verifications;
+    this.losses += tally.losses;
+    this.usage = addUsage(this.usage, tally.usage);
+  }
+
+  get settled(): number {
+    return this.tasks.completed + this.tasks.exhausted + this.tasks.failed + this.tasks.cancelled;
+  }
+
+  summary(run: {
+    readonly version: string;
+    readonly state: SweepState;
+    readonly total: number;
+    readonly budget: { readonly given: BudgetAmounts; readonly spent: BudgetAmounts };
+    readonly wallMs: number;
+  }): Summary {
+    const arms = [...this.#arms.values()];
+    const unique = arms.reduce<number | null>((sum, arm) => addKnown(sum, arm.uniqueTokens), 0);
+    const { prompt_tokens: prompt, cached_tokens: cached } = this.usage;
+    const computed = prompt === null || cached === null ? null : prompt - cached;
+    return {
+      name: this.#sweep.name,
+      version: run.version,
+      state: run.state,
+      tasks: { total: run.total, ...this.tasks },
+      strategies: Object.fromEntries(this.#sweep.arms.map((arm) => [arm.id, this.#armSummary(arm)])),
+      rollouts: this.rollouts,
+      usage: this.usage,
+      budget: run.budget,
+      prefix: {
+        prompt_tokens: prompt,
+        computed_tokens: computed,
+        unique_tokens: unique,
+        ratio: computed === null || unique === null || unique === 0 ? null : computed / unique,
+      },
+      wall_ms: Math.round(run.wallMs),
+    };
+  }
+
+  #armSummary(arm: Arm): StrategySummary {
+    const totals = this.#arms.get(arm.id) ?? new ArmTotals();
+    const { settled, usage } = totals;
+    const tokens = addKnown(usage.completion_tokens, usage.cancelled_tokens);
+    // Over all problems: a k that some problem has too few samples for is left out.
+    const passAt = [...totals.passAt].filter(([, entry]) => arm.strategy.isIndependentSampling && entry.tasks === settled);
+    return {
+      problems: settled,
+      solved: totals.solved,
+      accuracy: settled === 0 ? 0 : totals.accurate / settled,
+      pass_at_k: Object.fromEntries(passAt.map(([k, entry]) => [String(k), entry.sum / entry.tasks])),
+      rollouts: totals.rollouts,
+      mean_rollouts: settled === 0 ? 0 : totals.rollouts / settled,
+      usage,
+      tokens_per_solved: tokens === null || totals.solved === 0 ? null : tokens / totals.solved,
+      tasks: totals.tasks,
+    };
+  }
+}

@@ -1,0 +1,494 @@
+/**
+ * One task: its search, the asks that are open, and what its rows will say. No I/O, no clock: the sweep's runner
+ * drives it with journal entries, live ones and replayed ones through the same `apply`, so a resumed task is the
+ * same task (I4).
+ *
+ * Invariants: (1) an ask is in `asks` from the step that asks it until it is answered, lost, or confirmed stopped;
+ * (2) an entry for an ask that the search no longer waits for changes no search, only the account (I1).
+ */
+import { messageOf } from "../runtime/errors.ts";
+import type { Report, Segment, SegmentId } from "../queue/job.ts";
+import type { Answer, Ask, AskId, Candidate, Prefix, SampleAsk, VerifyAsk } from "../search/program.ts";
+import { rootPrefix, Search, type Step } from "../search/search.ts";
+import type { AnswerEntry, LossEntry, SpentEntry } from "./journal-entry.ts";
+import type { Reservation } from "./ledger.ts";
+import { segmentId } from "./segment-store.ts";
+import type { Arm, Problem } from "./sweep.ts";
+import type { Usage } from "./status.ts";
+import type { SettledState, TaskTally } from "./tally.ts";
+import { addKnown, addUsage, cancelledUsage, NO_USAGE, rolloutUsage, verificationUsage } from "./usage.ts";
+
+/** An ask that is not settled. */
+export interface OpenAsk {
+  readonly ask: Ask;
+  /** Position among the asks of the task: rows stand in this order. */
+  readonly issued: number;
+  /** Nobody wants the answer; it stays until the worker says that it stopped. */
+  isWithdrawn: boolean;
+  /** The job that carries it; null while it waits for room or budget. */
+  job: string | null;
+  /** How often it was put into a job: part of the job's id. */
+  dispatches: number;
+  reservation: Reservation | null;
+  /** While its entry is on its way to disk: what a second report of it waits for. */
+  accepting: Promise<void> | null;
+}
+
+/** Where an ask goes: to the task's home host (rollouts, process rewards) or to a verification worker. */
+export type Destination = "host" | "verifier";
+
+interface RolloutRow {
+  readonly issued: number;
+  readonly entry: AnswerEntry;
+  readonly ask: SampleAsk;
+  verdict: string | null;
+  score: number | null;
+  processScore: number | null;
+}
+
+export interface TaskRunOptions {
+  readonly ordinal: number;
+  readonly arm: Arm;
+  readonly problem: Problem;
+  /** The rendered prompt. */
+  readonly prompt: string;
+  readonly isDeterministic: boolean;
+  /** Called once per segment that the task's jobs may name. */
+  readonly retain: (segment: Segment) => void;
+}
+
+export function taskId(arm: Arm, problem: Problem): string {
+  return `${arm.id}/${problem.id}`;
+}
+
+export class TaskRun {
+  readonly id: string;
+  readonly ordinal: number;
+  readonly arm: Arm;
+  readonly problem: Problem;
+  readonly asks = new Map<AskId, OpenAsk>();
+  readonly #search: Search;
+  readonly #retain: (segment: Segment) => void;
+  readonly #segments = new Map<Prefix, SegmentId>();
+  readonly #written = new Map<string, SegmentId>();
+  readonly #waiting: Record<Destination, Backlog> = { host: new Backlog(), verifier: new Backlog() };
+  readonly #rows = new Map<AskId, RolloutRow>();
+  /** Answers that the search holds back until their turn (`deterministic`): they become rows when they are told. */
+  readonly #arrived = new Map<AskId, { readonly open: OpenAsk; readonly entry: AnswerEntry }>();
+  readonly #knownTokens = new Map<Prefix, number>();
+  #issued = 0;
+  #verifications = 0;
+  #losses = 0;
+  #isBudgetLost = false;
+  #firstLoss: string | null = null;
+  #refusal: string | null = null;
+  #usage: Usage = NO_USAGE;
+  #uniqueTokens: number | null = 0;
+  /** The host that keeps this task's tree; null until it is placed. */
+  host: string | null = null;
+
+  constructor(options: TaskRunOptions) {
+    this.id = taskId(options.arm, options.problem);
+    this.ordinal = options.ordinal;
+    this.arm = options.arm;
+    this.problem = options.problem;
+    this.#retain = options.retain;
+    const root = rootPrefix(options.prompt);
+    const { strategy, parameters } = options.arm;
+    // The parameters were validated against the strategy's own declaration when the sweep was parsed.
+    this.#search = new Search(() => strategy.search(root, parameters as never), { inOrder: options.isDeterministic });
+  }
+
+  /** Runs the program to its first asks. @returns Asks that were withdrawn while a worker may hold them. */
+  start(): readonly OpenAsk[] {
+    return this.#take(this.#search.start());
+  }
+
+  get isEnded(): boolean {
+    return this.#search.isEnded;
+  }
+
+  /** Whether the search was ended from outside. */
+  get isCut(): boolean {
+    return this.#search.end?.kind === "cancelled";
+  }
+
+  /** Ends the search where it stands; its best so far remains. @returns Asks that a worker may hold. */
+  cancel(): readonly OpenAsk[] {
+    return this.#take(this.#search.cancel());
+  }
+
+  /** The task cannot even begin, for the reason given: it settles as failed (I5). */
+  refuse(reason: string): void {
+    this.#refusal = reason;
+    this.#search.cancel();
+  }
+
+  /** The budget ends this search: it will settle as `exhausted`. */
+  outOfBudget(): void {
+    this.#isBudgetLost = true;
+  }
+
+  /** Asks that wait for room or budget. */
+  waiting(destination: Destination): number {
+    return this.#waiting[destination].size;
+  }
+
+  /** The ask that has waited longest, or null. */
+  head(destination: Destination): OpenAsk | null {
+    return this.#waiting[destination].head();
+  }
+
+  /** The first waiting ask and up to `max - 1` of its siblings: same prefix and sampling, or same verifier. */
+  takeSiblings(destination: Destination, max: number): readonly OpenAsk[] {
+    return this.#waiting[destination].takeSiblings(max);
+  }
+
+  /** The job that carried this ask is gone from its lane; the ask is asked again. */
+  returned(open: OpenAsk): void {
+    open.job = null;
+    this.#waiting[destinationOf(open.ask)].push(open);
+  }
+
+  /**
+   * Applies an accepted answer, a loss, or the confirmation that a withdrawn ask stopped.
+   * @returns Asks that were withdrawn by it while a worker may hold them.
+   */
+  apply(entry: AnswerEntry | LossEntry | SpentEntry): readonly OpenAsk[] {
+    const open = this.asks.get(entry.ask);
+    this.#close(entry.ask);
+    if (entry.kind === "spent") {
+      this.#usage = addUsage(this.#usage, cancelledUsage(entry.usage));
+      return [];
+    }
+    if (open === undefined || open.isWithdrawn) {
+      if (entry.kind === "answer") this.#usage = addUsage(this.#usage, cancelledUsage(entry.usage));
+      return [];
+    }
+    if (entry.kind === "loss") {
+      this.#losses += 1;
+      this.#isBudgetLost ||= entry.loss.reason === "budget";
+      this.#firstLoss ??= entry.loss.message;
+      return this.#take(this.#search.fail(entry.ask, entry.loss));
+    }
+    this.#arrived.set(entry.ask, { open, entry });
+    return this.#take(this.#search.tell(entry.ask, answerOf(entry)));
+  }
+
+  /** The segments of a prefix, root first. */
+  segmentsOf(prefix: Prefix): readonly SegmentId[] {
+    const ids: SegmentId[] = [];
+    const path: Prefix[] = [];
+    for (let node: Prefix | null = prefix; node !== null; node = node.parent) path.push(node);
+    for (const node of path.toReversed()) {
+      let id = this.#segments.get(node);
+      if (id === undefined) {
+        id = segmentId(ids.at(-1) ?? null, node.text);
+        this.#segments.set(node, id);
+        this.#retain({ id, text: node.text });
+      }
+      ids.push(id);
+    }
+    return ids;
+  }
+
+  /** A segment of its own, no continuation of anything: the problem, or a verifier's specification. */
+  writtenSegment(text: string): SegmentId {
+    let id = this.#written.get(text);
+    if (id === undefined) {
+      id = segmentId(null, text);
+      this.#written.set(text, id);
+      this.#retain({ id, text });
+    }
+    return id;
+  }
+
+  /** What the task ended as, unless it was cancelled from outside. */
+  get settledState(): SettledState {
+    if (this.#error !== null) return "failed";
+    if (this.#isBudgetLost) return "exhausted";
+    return this.#search.outcome === null ? "failed" : "completed";
+  }
+
+  tally(state: SettledState): TaskTally {
+    const candidates = this.#search.candidates;
+    const judged = candidates.filter((candidate) => candidate.verdict !== null);
+    const correct = judged.filter((candidate) => candidate.verdict?.verdict === "correct").length;
+    return {
+      arm: this.arm.id,
+      state,
+      isSolved: correct > 0,
+      isAccurate: this.#selected?.verdict?.verdict === "correct",
+      rollouts: this.#rows.size,
+      verifications: this.#verifications,
+      losses: this.#losses,
+      judged: judged.length,
+      correct,
+      usage: this.#totalUsage(),
+      uniqueTokens: this.#uniqueTokens,
+    };
+  }
+
+  /** The line of `results.jsonl`. */
+  resultRow(state: SettledState, wallMs: number): Readonly<Record<string, unknown>> {
+    const selected = this.#selected;
+    const outcome = this.#search.outcome;
+    const error = this.#error ?? (state === "failed" ? this.#firstLoss : null);
+    return {
+      task: this.id,
+      problem: this.problem.id,
+      strategy: this.arm.id,
+      state,
+      answer: outcome?.answer ?? selected?.verdict?.answer ?? null,
+      score: outcome?.score ?? selected?.score ?? null,
+      verdict: this.selectedVerdict,
+      selection: outcome?.selection ?? (selected === null ? null : "highest-score"),
+      candidate: selected?.ask ?? null,
+      rollouts: this.#rows.size,
+      usage: this.#totalUsage(),
+      wall_ms: Math.round(wallMs),
+      error,
+    };
+  }
+
+  /** The lines of `rollouts.jsonl`, in the order of their asks. */
+  rolloutRows(): readonly Readonly<Record<string, unknown>>[] {
+    const rows = [...this.#rows.values()].toSorted((a, b) => a.issued - b.issued);
+    return rows.map(({ entry, ask, verdict, score, processScore }) => ({
+      task: this.id,
+      problem: this.problem.id,
+      strategy: this.arm.id,
+      ask: entry.ask,
+      sample: ask.sample,
+      parent: ask.prefix.ask,
+      text: entry.result.kind === "rollout" ? entry.result.text : "",
+      finish_reason: entry.result.kind === "rollout" ? entry.result.finishReason : "stop",
+      stop_string: entry.result.kind === "rollout" ? entry.result.stopString : null,
+      host: entry.host,
+      attempt: entry.attempt,
+      score,
+      process_score: processScore,
+      verdict,
+      usage: {
+        prompt_tokens: entry.usage.promptTokens,
+        cached_tokens: entry.usage.cachedTokens,
+        completion_tokens: entry.usage.completionTokens,
+      },
+      started_ms: entry.startedMs,
+      ended_ms: entry.endedMs,
+    }));
+  }
+
+  get usage(): Usage {
+    return this.#usage;
+  }
+
+  get rollouts(): number {
+    return this.#rows.size;
+  }
+
+  get verifications(): number {
+    return this.#verifications;
+  }
+
+  /** Every segment id that the task retains. */
+  get segmentIds(): readonly SegmentId[] {
+    return [...this.#segments.values(), ...this.#written.values()];
+  }
+
+  /** The verdict on what was selected; null when nothing was, or nothing judged it. */
+  get selectedVerdict(): "correct" | "incorrect" | "undecided" | null {
+    return this.#selected?.verdict?.verdict ?? null;
+  }
+
+  /** Why the search could not begin, or the bug of the strategy that ended it. */
+  get #error(): string | null {
+    if (this.#refusal !== null) return this.#refusal;
+    const end = this.#search.end;
+    return end?.kind === "error" ? `strategy ${this.arm.strategy.name}: ${messageOf(end.error)}` : null;
+  }
+
+  get #selected(): Candidate | null {
+    return this.#search.outcome?.candidate ?? this.#search.best;
+  }
+
+  #take(step: Step): readonly OpenAsk[] {
+    for (const id of step.told) {
+      const arrived = this.#arrived.get(id);
+      this.#arrived.delete(id);
+      if (arrived !== undefined) this.#account(arrived.open, arrived.entry);
+    }
+    for (const ask of step.asked) {
+      const open: OpenAsk = {
+        ask,
+        issued: this.#issued,
+        isWithdrawn: false,
+        job: null,
+        dispatches: 0,
+        reservation: null,
+        accepting: null,
+      };
+      this.#issued += 1;
+      this.asks.set(ask.id, open);
+      this.#waiting[destinationOf(ask)].push(open);
+    }
+    const stopping: OpenAsk[] = [];
+    for (const id of step.withdrawn) {
+      const open = this.asks.get(id);
+      if (open === undefined) {
+        this.#discard(id);
+        continue;
+      }
+      open.isWithdrawn = true;
+      if (open.job !== null || open.accepting !== null) stopping.push(open);
+      else this.#close(id);
+    }
+    return stopping;
+  }
+
+  /** An answer whose turn never came: no row says it, since on another cluster it would not have come at all (I4). */
+  #discard(id: AskId): void {
+    const arrived = this.#arrived.get(id);
+    if (!this.#arrived.delete(id) || arrived === undefined) return;
+    this.#usage = addUsage(this.#usage, cancelledUsage(arrived.entry.usage));
+  }
+
+  #close(id: AskId): void {
+    const open = this.asks.get(id);
+    if (open === undefined) return;
+    this.asks.delete(id);
+    if (open.job === null) this.#waiting[destinationOf(open.ask)].forget(open);
+  }
+
+  #account(open: OpenAsk, entry: AnswerEntry): void {
+    if (open.ask.kind === "sample") {
+      const { ask } = open;
+      this.#rows.set(ask.id, { issued: open.issued, entry, ask, verdict: null, score: null, processScore: null });
+      this.#usage = addUsage(this.#usage, rolloutUsage(entry.usage, entry.attempt));
+      const text = entry.result.kind === "rollout" ? entry.result.text : "";
+      this.#countUnique(ask.prefix, entry, ask.prefix.extend(text, ask.id));
+      return;
+    }
+    this.#verifications += 1;
+    this.#usage = addUsage(this.#usage, verificationUsage(entry.usage));
+    this.#judge(open.ask, entry);
+  }
+
+  #judge(ask: VerifyAsk, entry: AnswerEntry): void {
+    const row = ask.of === null ? undefined : this.#rows.get(ask.of);
+    if (row === undefined || entry.result.kind !== "verdict") return;
+    if (ask.role === "process") {
+      row.processScore = entry.result.score;
+    } else {
+      row.verdict = entry.result.verdict;
+      row.score = entry.result.score;
+    }
+  }
+
+  /** Tokens of `prefix` that no earlier rollout of this task had put into a cache: scheduling.md, section 3, c(e). */
+  #countUnique(prefix: Prefix, entry: AnswerEntry, continued: Prefix): void {
+    const { promptTokens, completionTokens } = entry.usage;
+    if (promptTokens === null || completionTokens === null) {
+      this.#uniqueTokens = null;
+      return;
+    }
+    const known = this.#knownTokens.get(prefix) ?? 0;
+    this.#uniqueTokens = addKnown(this.#uniqueTokens, Math.max(0, promptTokens - known));
+    this.#knownTokens.set(prefix, Math.max(known, promptTokens));
+    if (!this.#knownTokens.has(continued)) this.#knownTokens.set(continued, promptTokens + completionTokens);
+  }
+
+  /** Usage with what no candidate's path kept counted as pruned. */
+  #totalUsage(): Usage {
+    const kept = new Set<AskId>();
+    for (const candidate of this.#search.candidates) {
+      if (candidate.ask !== null) kept.add(candidate.ask);
+      for (let node: Prefix | null = candidate.prefix; node !== null; node = node.parent) {
+        if (node.ask !== null) kept.add(node.ask);
+      }
+    }
+    let pruned: number | null = 0;
+    for (const [id, row] of this.#rows) {
+      if (!kept.has(id)) pruned = addKnown(pruned, row.entry.usage.completionTokens);
+    }
+    return { ...this.#usage, pruned_tokens: pruned };
+  }
+}
+
+/** Asks that wait, first come first served; a withdrawn one is forgotten where it stands. */
+class Backlog {
+  #line: OpenAsk[] = [];
+  #head = 0;
+  readonly #members = new Set<OpenAsk>();
+
+  get size(): number {
+    return this.#members.size;
+  }
+
+  push(open: OpenAsk): void {
+    this.#members.add(open);
+    this.#line.push(open);
+  }
+
+  forget(open: OpenAsk): void {
+    this.#members.delete(open);
+  }
+
+  head(): OpenAsk | null {
+    for (; this.#head < this.#line.length; this.#head += 1) {
+      const open = this.#line[this.#head];
+      if (open !== undefined && this.#members.has(open)) return open;
+    }
+    return null;
+  }
+
+  takeSiblings(max: number): readonly OpenAsk[] {
+    const taken: OpenAsk[] = [];
+    let group: string | null = null;
+    let first: OpenAsk | null = null;
+    while (taken.length < max) {
+      const next = this.head();
+      if (next === null) break;
+      if (first !== null && !(isSamePlace(first.ask, next.ask) && groupOf(next.ask) === group)) break;
+      first ??= next;
+      group ??= groupOf(next.ask);
+      taken.push(next);
+      this.#members.delete(next);
+      this.#head += 1;
+    }
+    this.#compact();
+    return taken;
+  }
+
+  #compact(): void {
+    if (this.#head < 1024 && this.#head < this.#line.length) return;
+    this.#line = this.#line.slice(this.#head);
+    this.#head = 0;
+  }
+}
+
+export function destinationOf(ask: Ask): Destination {
+  return ask.kind === "verify" && ask.role === "outcome" ? "verifier" : "host";
+}
+
+/** Rollouts are siblings when they continue one prefix; verifications go together whatever they judge. */
+function isSamePlace(a: Ask, b: Ask): boolean {
+  return a.kind !== "sample" || a.prefix === b.prefix;
+}
+
+function groupOf(ask: Ask): string {
+  return ask.kind === "sample" ? `sample ${JSON.stringify(ask.options)}` : `verify ${ask.role}`;
+}
+
+function answerOf(entry: AnswerEntry): Answer {
+  const { result } = entry;
+  if (result.kind === "verdict") return { kind: "verdict", verdict: result };
+  return { kind: "rollout", rollout: { ...result, completionTokens: entry.usage.completionTokens } };
+}
+
+/** Whether a report's result answers this kind of ask at all; anything else is a worker that speaks nonsense. */
+export function isAnswerTo(ask: Ask, result: Report["result"]): boolean {
+  if (result.kind === "rollout") return ask.kind === "sample";
+  if (result.kind === "verdict") return ask.kind === "verify";
+  return true;
+}
