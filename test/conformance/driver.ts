@@ -1,0 +1,135 @@
+/** What every driver promises (workers/rollout/driver.ts). A new driver calls this once from its own test. */
+import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import type { AttemptUsage } from "../../services/queue/job.ts";
+import type { Driver, SampleRequest, ScoreRequest } from "../../workers/rollout/driver.ts";
+
+export interface DriverHarness {
+  /** A driver on a host that is up; called for each test. */
+  open(): Promise<{ readonly driver: Driver; close(): Promise<void> }>;
+  /** An ordinary request. */
+  readonly request: SampleRequest;
+  /** Requests for which the host has to answer alike: other samples of the same prompt, one per number from 0. */
+  sibling(sample: number): SampleRequest;
+  /** Ends by a stop string of its sampling. */
+  readonly stopping: SampleRequest;
+  /** Ends by the limit of its sampling. */
+  readonly lengthy: SampleRequest;
+  /** Long enough to be aborted in the middle; null where the host answers at once, with the reason. */
+  readonly slow: SampleRequest | { readonly skip: string };
+  readonly score: ScoreRequest;
+}
+
+const never = new AbortController().signal;
+/** Asks at once, where the host takes more than a test should. */
+const CONCURRENT_MAX = 64;
+const ABORT_AFTER_MS = 200;
+
+export function driverConformance(name: string, harness: DriverHarness): void {
+  describe(`driver conformance: ${name}`, () => {
+    let driver: Driver;
+    let opened: Awaited<ReturnType<DriverHarness["open"]>>;
+
+    beforeEach(async () => {
+      opened = await harness.open();
+      driver = opened.driver;
+    });
+    afterEach(async () => {
+      await driver.close();
+      await opened.close();
+    });
+
+    it("says what its host is", async () => {
+      const facts = await driver.probe(never);
+      expect(facts.model).not.toBe("");
+      expect(facts.concurrency).toBeGreaterThan(0);
+      for (const tokens of [facts.kvCapacityTokens, facts.contextTokens]) if (tokens !== null) expect(tokens).toBeGreaterThan(0);
+    });
+
+    it("gives the same text for the same request", async () => {
+      await driver.probe(never);
+      const first = await driver.sample(harness.request, never);
+      const second = await driver.sample(harness.request, never);
+      expect(second.result.text).toBe(first.result.text);
+      expect(second.result.finishReason).toBe(first.result.finishReason);
+    });
+
+    it("gives siblings texts of their own", async () => {
+      const texts = await Promise.all([0, 1, 2, 3].map(async (n) => (await driver.sample(harness.sibling(n), never)).result.text));
+      expect(new Set(texts).size).toBeGreaterThan(1);
+    });
+
+    it("keeps the stop string that ended the text", async () => {
+      const { result } = await driver.sample(harness.stopping, never);
+      expect(result.finishReason).toBe("stop");
+      expect(harness.stopping.sampling.stop).toContain(result.stopString);
+      expect(result.text.endsWith(result.stopString ?? "none")).toBe(true);
+      expect(result.text.indexOf(result.stopString ?? "none")).toBe(result.text.length - (result.stopString?.length ?? 0));
+    });
+
+    it("says when the length ended the text", async () => {
+      const { result, usage } = await driver.sample(harness.lengthy, never);
+      expect(result).toMatchObject({ finishReason: "length", stopString: null });
+      if (usage.completionTokens !== null) expect(usage.completionTokens).toBeLessThanOrEqual(harness.lengthy.sampling.maxTokens);
+    });
+
+    it("reports usage as counts or as unknown", async () => {
+      const facts = await driver.probe(never);
+      await driver.sample(harness.request, never);
+      const { usage } = await driver.sample(harness.request, never);
+      expectUsage(usage);
+      expect(usage.cachedTokens !== null).toBe(facts.reportsCachedTokens);
+    });
+
+    it("answers every one of a full load", async () => {
+      const { concurrency } = await driver.probe(never);
+      const asked = Array.from({ length: Math.min(concurrency, CONCURRENT_MAX) }, () => harness.request);
+      const answers = await Promise.all(asked.map((request) => driver.sample(request, never)));
+      expect(answers).toHaveLength(asked.length);
+      for (const { usage } of answers) expectUsage(usage);
+    });
+
+    it("rejects a request whose signal has aborted, with its reason", async () => {
+      const reason = new Error("not wanted");
+      await expect(driver.sample(harness.request, AbortSignal.abort(reason))).rejects.toBe(reason);
+    });
+
+    it("stops in the middle when the signal aborts, and answers the next request", async (context) => {
+      if ("skip" in harness.slow) return context.skip(harness.slow.skip);
+      await driver.probe(never);
+      const abort = new AbortController();
+      const reason = new Error("not wanted any more");
+      const slow = driver.sample({ ...harness.slow, onUsage: () => abort.abort(reason) }, abort.signal);
+      // A host that says nothing of its usage while it works is aborted by this instead.
+      const fallback = setTimeout(() => abort.abort(reason), ABORT_AFTER_MS);
+      await expect(slow).rejects.toBe(reason);
+      clearTimeout(fallback);
+      expect((await driver.sample(harness.request, never)).result.kind).toBe("rollout");
+    });
+
+    it("scores between 0 and 1, or says that it cannot", async () => {
+      const { canScore } = await driver.probe(never);
+      const scored = driver.score(harness.score, never);
+      if (!canScore) return expect(scored).rejects.toMatchObject({ code: "unimplemented" });
+      const { score, usage } = await scored;
+      expect(score).toBeGreaterThanOrEqual(0);
+      expect(score).toBeLessThanOrEqual(1);
+      expectUsage(usage);
+    });
+
+    it("closes twice, and answers nothing after", async () => {
+      await driver.probe(never);
+      await driver.close();
+      await driver.close();
+      await expect(driver.sample(harness.request, never)).rejects.toThrow();
+    });
+  });
+}
+
+function expectUsage(usage: AttemptUsage): void {
+  for (const tokens of [usage.promptTokens, usage.cachedTokens, usage.completionTokens]) {
+    if (tokens === null) continue;
+    expect(Number.isSafeInteger(tokens)).toBe(true);
+    expect(tokens).toBeGreaterThanOrEqual(0);
+  }
+  if (usage.cachedTokens !== null && usage.promptTokens !== null) expect(usage.cachedTokens).toBeLessThanOrEqual(usage.promptTokens);
+}

@@ -1,0 +1,93 @@
+/**
+ * A host without a model: what it says is a function of prompt and seed, so equal asks get equal answers on any number of
+ * hosts. It plays Game of 24 badly: a random valid step at a time. Passes the drivers' conformance suite.
+ */
+import { createHash } from "node:crypto";
+import { CoppiceError } from "../../services/runtime/errors.ts";
+import { createRandom } from "../../services/runtime/random.ts";
+import type { Driver, SampleAnswer, SampleRequest, ScoreAnswer, ScoreRequest } from "../../workers/rollout/driver.ts";
+
+export interface SeededDriverOptions {
+  readonly concurrency?: number;
+  /** Called with every request before it is answered; a promise holds the answer back. */
+  readonly onSample?: (request: SampleRequest, signal: AbortSignal) => void | Promise<void>;
+}
+
+export function createSeededDriver(options: SeededDriverOptions = {}): Driver {
+  return {
+    engine: "seeded",
+    probe: async () => ({
+      model: "seeded",
+      concurrency: options.concurrency ?? 8,
+      kvCapacityTokens: null,
+      contextTokens: null,
+      reportsCachedTokens: true,
+      canScore: true,
+    }),
+    async sample(request, signal) {
+      signal.throwIfAborted();
+      await options.onSample?.(request, signal);
+      signal.throwIfAborted();
+      return play(request);
+    },
+    async score(request, signal) {
+      signal.throwIfAborted();
+      return { score: fraction(request), usage: { promptTokens: 5, cachedTokens: 4, completionTokens: 1 } };
+    },
+    close: async () => undefined,
+  };
+}
+
+function fraction(request: ScoreRequest): ScoreAnswer["score"] {
+  const hash = createHash("sha256").update(`${request.prompt}\0${request.positive}\0${request.negative}`).digest();
+  return hash.readUInt32BE(0) / 0xffff_ffff;
+}
+
+function play({ prompt, seed, sampling }: SampleRequest): SampleAnswer {
+  const hash = createHash("sha256").update(prompt).digest().readUInt32BE(0);
+  const random = createRandom((sampling.temperature === 0 ? 0 : seed) ^ hash);
+  const lastLine = prompt.trimEnd().split("\n").at(-1) ?? "";
+  let left = (lastLine.split("left").at(-1) ?? "").trim().split(/\s+/).map(Number).filter(Number.isFinite);
+  if (prompt === "") throw new CoppiceError("invalid_argument", "seeded: expected a prompt, found none");
+  let text = "";
+  let tokens = 0;
+  while (left.length > 1 || text === "") {
+    const step = stepFrom(left, () => random.next());
+    left = step.left;
+    for (const [i, word] of step.line.split(/(?<= )/).entries()) {
+      if (tokens === sampling.maxTokens) return answer(text, "length", null, { tokens, prompt });
+      text += word;
+      tokens += 1;
+      const stop = i === step.line.split(/(?<= )/).length - 1 ? sampling.stop.find((s) => text.endsWith(s)) : undefined;
+      if (stop !== undefined) return answer(text, "stop", stop, { tokens, prompt });
+    }
+  }
+  return answer(text, "stop", null, { tokens, prompt });
+}
+
+function stepFrom(left: readonly number[], next: () => number): { readonly line: string; readonly left: number[] } {
+  if (left.length < 2) return { line: "0 + 0 = 0 left 0\n", left: [] };
+  const i = Math.floor(next() * left.length);
+  const a = left[i] ?? 0;
+  const others = left.filter((_, n) => n !== i);
+  const j = Math.floor(next() * others.length);
+  const b = others[j] ?? 0;
+  const moves = [`${a} + ${b} = ${a + b}`, `${a} * ${b} = ${a * b}`, ...(a >= b ? [`${a} - ${b} = ${a - b}`] : [])];
+  const move = moves[Math.floor(next() * moves.length)] ?? "";
+  const result = Number(move.split("= ")[1]);
+  const rest = [...others.filter((_, n) => n !== j), result].toSorted((x, y) => x - y);
+  return { line: `${move} left ${rest.join(" ")}\n`, left: rest };
+}
+
+function answer(
+  text: string,
+  finishReason: "stop" | "length",
+  stopString: string | null,
+  { tokens, prompt }: { readonly tokens: number; readonly prompt: string },
+): SampleAnswer {
+  const promptTokens = prompt.split(/\s+/).length;
+  return {
+    result: { kind: "rollout", text, finishReason, stopString, meanLogprob: null },
+    usage: { promptTokens, cachedTokens: Math.min(2, promptTokens), completionTokens: tokens },
+  };
+}
