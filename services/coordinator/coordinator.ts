@@ -15,7 +15,9 @@ import { Journal } from "./journal.ts";
 import { createRunDirectory, RUN_FILES } from "./run-directory.ts";
 import { SegmentStore } from "./segment-store.ts";
 import type { Problem, Sweep } from "./sweep.ts";
-import { DEFAULT_RUN_LIMITS, headerOf, Run, type RunLimits } from "./sweep-run.ts";
+import { headerOf } from "./past.ts";
+import { DEFAULT_RUN_LIMITS, type RunLimits } from "./run-parts.ts";
+import { Run } from "./sweep-run.ts";
 
 export interface CoordinatorOptions {
   readonly lanes: Lanes;

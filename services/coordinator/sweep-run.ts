@@ -7,132 +7,31 @@
  * dispatched ask holds a reservation), I4 (programs are told in journal order; seeds are derived), I5 (what a task throws
  * ends that task), I6 (tasks are opened just ahead of need).
  */
-import { createHash } from "node:crypto";
 import { join } from "node:path";
-import type { Clock, Timer } from "../runtime/clock.ts";
+import type { Timer } from "../runtime/clock.ts";
 import { CoppiceError, messageOf } from "../runtime/errors.ts";
-import type { Log } from "../runtime/log.ts";
-import { deriveSeed } from "../runtime/random.ts";
-import type { Job, Report, Sampling, VerifierSpec } from "../queue/job.ts";
-import type { SampleAsk, SampleOptions } from "../search/program.ts";
-import type { Dispatcher, JobOwner } from "./dispatcher.ts";
-import { hostLane, verifierLane } from "./dispatcher.ts";
-import { Journal } from "./journal.ts";
-import { checkHeader, JOURNAL_FORMAT } from "./journal-entry.ts";
-import type { AnswerEntry, JournalEntry, JournalHeader, LossEntry, SpentEntry } from "./journal-entry.ts";
-import { Ledger, NOTHING, type Amount } from "./ledger.ts";
-import { canServe, place } from "./placement.ts";
-import { renderPrompt } from "./prompt-template.ts";
-import type { ProblemsFile } from "./run-directory.ts";
-import { hashRunProblems, lockRunDirectory, readRunProblems, replaceFile, Rows, RUN_FILES } from "./run-directory.ts";
-import type { SegmentStore } from "./segment-store.ts";
-import type { BudgetAmounts, Summary, SweepEvent, SweepState, SweepStatus } from "./status.ts";
-import type { SweepRun } from "./coordinator-api.ts";
-import type { Arm, Problem, Sweep } from "./sweep.ts";
-import { Totals, type SettledState } from "./tally.ts";
-import { isAnswerTo, TaskRun, type OpenAsk } from "./task-run.ts";
-import { addUsage } from "./usage.ts";
+import type { Job, Report } from "../queue/job.ts";
 import { AppendFile } from "./append-file.ts";
-
-export interface RunLimits {
-  /** Sibling asks in one job. */
-  readonly siblingsMax: number;
-  /** Tasks open at once, however much room there is. */
-  readonly openTasksMax: number;
-  /** Verifications that may wait before no further task is opened. */
-  readonly waitingVerificationsMax: number;
-  /** A worker that does not confirm a withdrawal within this time is not waited for. */
-  readonly withdrawalMs: number;
-  /** How often watchers are told, and how often a line goes to `metrics.jsonl`. */
-  readonly statusMs: number;
-  readonly metricsMs: number;
-}
-
-export const DEFAULT_RUN_LIMITS: RunLimits = {
-  siblingsMax: 16,
-  openTasksMax: 4_096,
-  waitingVerificationsMax: 1_024,
-  withdrawalMs: 30_000,
-  statusMs: 500,
-  metricsMs: 5_000,
-};
-
-export interface RunParts {
-  readonly dispatcher: Dispatcher;
-  readonly segments: SegmentStore;
-  readonly clock: Clock;
-  readonly log: Log;
-  readonly limits: RunLimits;
-  readonly version: string;
-  /** Tells whoever may hold the job that these asks are not wanted any more. */
-  readonly withdraw: (job: string, asks: readonly string[]) => void;
-}
-
-type TaskEntry = AnswerEntry | LossEntry | SpentEntry;
-
-/** The header that this sweep would write. */
-export function headerOf(sweep: Sweep, problems: ProblemsFile): JournalHeader {
-  return {
-    kind: "sweep",
-    format: JOURNAL_FORMAT,
-    seed: sweep.seed,
-    deterministic: sweep.deterministic,
-    problems: problems.count,
-    problemsSha256: problems.sha256,
-    arms: sweep.arms.map((arm) => ({
-      id: arm.id,
-      strategy: arm.strategy.name,
-      version: arm.strategy.version,
-      parameters: arm.parameters,
-    })),
-  };
-}
-
-/** What the journal of an earlier attempt says. */
-class Past {
-  readonly totals: Totals;
-  readonly ledger: Ledger;
-  readonly settled = new Set<number>();
-  readonly entries = new Map<string, TaskEntry[]>();
-  readonly elapsed = new Map<number, number>();
-  rolloutsEnd = 0;
-  resultsEnd = 0;
-
-  constructor(sweep: Sweep) {
-    this.totals = new Totals(sweep);
-    this.ledger = new Ledger(sweep.budget);
-  }
-
-  get elapsedMs(): number {
-    return [...this.elapsed.values()].reduce((sum, ms) => sum + ms, 0);
-  }
-
-  visit(entry: JournalEntry): void {
-    switch (entry.kind) {
-      case "settled":
-        this.totals.add(entry.tally);
-        this.settled.add(entry.ordinal);
-        this.entries.delete(entry.task);
-        this.rolloutsEnd = entry.rolloutsEnd;
-        this.resultsEnd = entry.resultsEnd;
-        return;
-      case "elapsed":
-        this.elapsed.set(entry.attempt, entry.ms);
-        return;
-      case "answer":
-      case "spent":
-        this.ledger.restore(entry.charge);
-        break;
-      case "loss":
-        break;
-      case "sweep":
-        throw new CoppiceError("data_loss", "journal: expected one header, found a second");
-    }
-    const known = this.entries.get(entry.task);
-    if (known === undefined) this.entries.set(entry.task, [entry]);
-    else known.push(entry);
-  }
-}
+import type { OpenAsk } from "./backlog.ts";
+import type { SweepRun } from "./coordinator-api.ts";
+import type { JobOwner } from "./dispatcher.ts";
+import { hostLane } from "./dispatcher.ts";
+import { Journal } from "./journal.ts";
+import { checkHeader, type LossEntry, type SpentEntry } from "./journal-entry.ts";
+import { NOTHING } from "./ledger.ts";
+import { headerOf, Past, type TaskEntry } from "./past.ts";
+import { canServe } from "./placement.ts";
+import { renderPrompt } from "./prompt-template.ts";
+import { entryOf, isAnswerTo } from "./report-entry.ts";
+import type { RunParts } from "./run-parts.ts";
+import { hashRunProblems, lockRunDirectory, replaceFile, Rows, RUN_FILES } from "./run-directory.ts";
+import type { Summary, SweepEvent, SweepState, SweepStatus } from "./status.ts";
+import type { Problem, Sweep } from "./sweep.ts";
+import { budgetOf, statusOf } from "./sweep-status.ts";
+import type { SettledState } from "./tally.ts";
+import { TaskDispatch } from "./task-dispatch.ts";
+import { TaskLine, type TaskToOpen } from "./task-line.ts";
+import { TaskRun } from "./task-run.ts";
 
 export class Run implements SweepRun, JobOwner {
   readonly id: string;
@@ -149,13 +48,11 @@ export class Run implements SweepRun, JobOwner {
   readonly #startedMs: number;
   readonly #tasks = new Map<string, TaskRun>();
   readonly #openedMs = new Map<string, number>();
-  readonly #settling = new Set<string>();
-  readonly #problems: AsyncGenerator<Problem>;
+  readonly #settling = new WeakSet<TaskRun>();
+  readonly #line: TaskLine;
+  readonly #dispatch: TaskDispatch;
   readonly #watchers = new Set<(event: SweepEvent) => void>();
   readonly #timers: Timer[] = [];
-  #problem: Problem | null = null;
-  #nextArm = 0;
-  #nextProblem = 0;
   #isAllOpened = false;
   #isOpening = false;
   #isPassQueued = false;
@@ -163,6 +60,7 @@ export class Run implements SweepRun, JobOwner {
   /** Set once: how the rest of the sweep is to be settled. */
   #cutShort: "budget" | "cancelled" | null = null;
   #failure: Error | null = null;
+  #endedMs: number | null = null;
   #resolveEnded: (summary: Summary) => void = () => undefined;
   #rejectEnded: (error: Error) => void = () => undefined;
 
@@ -188,7 +86,17 @@ export class Run implements SweepRun, JobOwner {
     this.#attempt = Math.max(0, ...options.past.elapsed.keys()) + 1;
     this.#total = options.total;
     this.#startedMs = options.parts.clock.monotonicMs();
-    this.#problems = readRunProblems(options.sweep.output);
+    this.#line = new TaskLine(options.sweep, options.past.settled);
+    this.#dispatch = new TaskDispatch({
+      id: options.id,
+      sweep: options.sweep,
+      attempt: this.#attempt,
+      siblingsMax: options.parts.limits.siblingsMax,
+      dispatcher: options.parts.dispatcher,
+      ledger: options.past.ledger,
+      owner: this,
+      outOfBudget: (task, open) => this.#lose(task, open, this.#budgetLoss()),
+    });
     this.ended = new Promise((resolve, reject) => {
       this.#resolveEnded = resolve;
       this.#rejectEnded = reject;
@@ -224,31 +132,8 @@ export class Run implements SweepRun, JobOwner {
   }
 
   status(): SweepStatus {
-    const { totals, ledger } = this.#past;
-    const open = [...this.#tasks.values()];
-    const depths = this.#parts.dispatcher.depths();
-    return {
-      id: this.id,
-      name: this.#sweep.name,
-      state: this.#state,
-      tasks: { total: this.#total, queued: this.#total - totals.settled - open.length, running: open.length, ...totals.tasks },
-      solved: totals.solved,
-      rollouts: totals.rollouts + open.reduce((sum, task) => sum + task.rollouts, 0),
-      verifications: totals.verifications + open.reduce((sum, task) => sum + task.verifications, 0),
-      usage: open.reduce((sum, task) => addUsage(sum, task.usage), totals.usage),
-      budget: { given: this.#given, spent: this.#spent(ledger.charged) },
-      in_flight: open.reduce((sum, task) => sum + inFlight(task), 0),
-      failures: totals.losses,
-      hosts: [...this.#parts.dispatcher.hosts].map(({ facts, openTasks }) => ({
-        id: facts.id,
-        engine: facts.engine,
-        open_tasks: openTasks,
-        waiting: Math.max(0, (depths.find((depth) => depth.host === facts.id)?.asks ?? 0) - facts.concurrency),
-        running: Math.min(facts.concurrency, depths.find((depth) => depth.host === facts.id)?.asks ?? 0),
-      })),
-      elapsed_ms: Math.round(this.#elapsedMs),
-      output: this.#sweep.output,
-    };
+    const run = { id: this.id, sweep: this.#sweep, state: this.#state, total: this.#total, elapsedMs: this.#elapsedMs };
+    return statusOf(run, { totals: this.#past.totals, ledger: this.#past.ledger, open: [...this.#tasks.values()], dispatcher: this.#parts.dispatcher });
   }
 
   watch(listener: (event: SweepEvent) => void): () => void {
@@ -352,8 +237,7 @@ export class Run implements SweepRun, JobOwner {
     if (this.#isOver) return;
     if (this.#state === "running") {
       for (const task of this.#tasks.values()) {
-        this.#dispatchToHost(task);
-        this.#dispatchToVerifier(task);
+        this.#dispatch.fill(task);
       }
     }
     if (this.#mayOpen()) void this.#openNext();
@@ -378,28 +262,13 @@ export class Run implements SweepRun, JobOwner {
     return asks < room;
   }
 
-  /** Opens the next task that has not settled: problem by problem, every arm of one before the next. */
+  /** Opens the next task that has not settled. */
   async #openNext(): Promise<void> {
     this.#isOpening = true;
     try {
-      for (;;) {
-        if (this.#problem === null || this.#nextArm === this.#sweep.arms.length) {
-          const next = await this.#problems.next();
-          if (next.done === true) {
-            this.#isAllOpened = true;
-            break;
-          }
-          this.#nextProblem += this.#problem === null ? 0 : 1;
-          this.#problem = next.value;
-          this.#nextArm = 0;
-        }
-        const ordinal = this.#nextProblem * this.#sweep.arms.length + this.#nextArm;
-        const arm = this.#sweep.arms[this.#nextArm];
-        this.#nextArm += 1;
-        if (arm === undefined || this.#past.settled.has(ordinal)) continue;
-        if (!this.#isOver) this.#openTask(arm, this.#problem, ordinal);
-        break;
-      }
+      const next = await this.#line.next();
+      if (next === null) this.#isAllOpened = true;
+      else if (!this.#isOver) this.#openTask(next);
     } catch (error) {
       await this.#fail(error);
     } finally {
@@ -409,13 +278,14 @@ export class Run implements SweepRun, JobOwner {
     this.pump();
   }
 
-  #openTask(arm: Arm, problem: Problem, ordinal: number): void {
+  #openTask({ arm, problem, ordinal }: TaskToOpen): void {
     const prompt = rendered(this.#sweep.promptTemplate, problem);
     const task = new TaskRun({
       ordinal,
       arm,
       problem,
       prompt: prompt.text,
+      sweepSeed: this.#sweep.seed,
       isDeterministic: this.#sweep.deterministic,
       retain: (segment) => this.#parts.segments.retain(segment),
     });
@@ -427,96 +297,6 @@ export class Run implements SweepRun, JobOwner {
     this.#past.entries.delete(task.id);
     if (this.#cutShort !== null) this.#cutTask(task);
     this.#settleIfDone(task);
-  }
-
-  #dispatchToHost(task: TaskRun): void {
-    for (let head = task.head("host"); head !== null; head = task.head("host")) {
-      const host = this.#homeOf(task);
-      const room = host === null ? 0 : this.#parts.dispatcher.room(hostLane(host));
-      if (host === null || room === 0) return;
-      const max = Math.min(room, this.#parts.limits.siblingsMax);
-      const fitting = this.#fitting(task, head, max);
-      if (fitting === 0) {
-        if (this.#past.ledger.canEverFit(this.#worstOf(task, head))) return;
-        for (const open of task.takeSiblings("host", 1)) this.#lose(task, open, this.#budgetLoss());
-        continue;
-      }
-      const asks = task.takeSiblings("host", fitting);
-      for (const open of asks) open.reservation ??= this.#past.ledger.reserve(this.#worstOf(task, open));
-      this.#dispatch(task, asks, hostLane(host));
-    }
-  }
-
-  #dispatchToVerifier(task: TaskRun): void {
-    const lane = verifierLane(this.#sweep.verifier.kind);
-    while (task.waiting("verifier") > 0) {
-      const max = Math.min(this.#parts.dispatcher.room(lane), this.#parts.limits.siblingsMax);
-      if (max === 0) return;
-      this.#dispatch(task, task.takeSiblings("verifier", max), lane);
-    }
-  }
-
-  #dispatch(task: TaskRun, asks: readonly OpenAsk[], lane: string): void {
-    const job = this.#jobOf(task, asks);
-    for (const open of asks) {
-      open.job = job.id;
-      open.dispatches += 1;
-    }
-    this.#parts.dispatcher.dispatch(lane, job, this);
-  }
-
-  /** How many asks like `head` the budget has room for; one that was dispatched before holds its reservation already. */
-  #fitting(task: TaskRun, head: OpenAsk, max: number): number {
-    if (head.ask.kind === "verify") return max;
-    return head.reservation === null ? this.#past.ledger.fitting(this.#worstOf(task, head), max) : 1;
-  }
-
-  #worstOf(task: TaskRun, open: OpenAsk): Amount {
-    if (open.ask.kind === "verify") return NOTHING;
-    return { rollouts: 1, completionTokens: samplingOf(task.arm.sampling, open.ask.options).maxTokens };
-  }
-
-  #homeOf(task: TaskRun): string | null {
-    const { dispatcher } = this.#parts;
-    if (task.host !== null && dispatcher.host(task.host)?.isReady === true) return task.host;
-    const needsScore = task.arm.strategy.needsProcessVerifier(task.arm.parameters as never);
-    const home = place(dispatcher.hosts, { model: this.#sweep.model, needsScore });
-    if (home === null) return null;
-    task.host = home.facts.id;
-    dispatcher.placed(task.host, 1);
-    return task.host;
-  }
-
-  #jobOf(task: TaskRun, asks: readonly OpenAsk[]): Job {
-    const first = asks[0];
-    if (first === undefined) throw new Error("a job carries at least one ask");
-    const names = asks.map((open) => `${open.ask.id}#${open.dispatches}`).join(" ");
-    const hash = createHash("sha256").update(`${this.id}\0${this.#attempt}\0${task.id}\0${names}`).digest("hex").slice(0, 24);
-    const base = { sweep: this.id, task: task.id, problem: task.problem.id };
-    if (first.ask.kind === "sample") {
-      return {
-        ...base,
-        id: `r${hash}`,
-        kind: "rollout",
-        prefix: task.segmentsOf(first.ask.prefix),
-        sampling: samplingOf(task.arm.sampling, first.ask.options),
-        asks: asks.flatMap(({ ask }) => (ask.kind === "sample" ? [this.#rolloutAsk(task, ask)] : [])),
-      };
-    }
-    const spec = first.ask.role === "process" ? this.#sweep.processVerifier : this.#sweep.verifier;
-    if (spec === null) throw new Error(`strategy ${task.arm.strategy.name} asks for a process verifier, the sweep has none`);
-    return {
-      ...base,
-      id: `v${hash}`,
-      kind: "verification",
-      problemData: task.writtenSegment(JSON.stringify(task.problem)),
-      verifier: task.writtenSegment(JSON.stringify(spec satisfies VerifierSpec)),
-      asks: asks.map(({ ask }) => ({ id: ask.id, candidate: task.segmentsOf(ask.prefix) })),
-    };
-  }
-
-  #rolloutAsk(task: TaskRun, ask: SampleAsk): { id: string; sample: number; seed: number } {
-    return { id: ask.id, sample: ask.sample, seed: deriveSeed(this.#sweep.seed, task.id, ask.id, ask.sample) };
   }
 
   /** A worker gave an ask back that is still wanted (it drains): asked again. */
@@ -596,13 +376,13 @@ export class Run implements SweepRun, JobOwner {
 
   #settleIfDone(task: TaskRun): void {
     const isDone = task.isEnded && (task.asks.size === 0 || this.#cutShort === "cancelled");
-    if (!isDone || this.#settling.has(task.id) || this.#isOver) return;
-    this.#settling.add(task.id);
+    if (!isDone || this.#settling.has(task) || this.#isOver) return;
+    this.#settling.add(task);
     void this.#settle(task).catch((error: unknown) => this.#fail(error));
   }
 
   async #settle(task: TaskRun): Promise<void> {
-    const { clock, dispatcher, segments, log } = this.#parts;
+    const { clock, log } = this.#parts;
     const state: SettledState = this.#cutShort === "cancelled" && task.isCut ? "cancelled" : task.settledState;
     const wallMs = clock.monotonicMs() - (this.#openedMs.get(task.id) ?? 0);
     const tally = task.tally(state);
@@ -612,14 +392,20 @@ export class Run implements SweepRun, JobOwner {
     this.#past.totals.add(tally);
     this.#tasks.delete(task.id);
     this.#openedMs.delete(task.id);
-    this.#settling.delete(task.id);
-    if (task.host !== null) dispatcher.placed(task.host, -1);
-    for (const id of task.segmentIds) segments.release(id);
+    this.#letGo(task);
     const verdict = task.selectedVerdict;
     if (state === "failed") log.error({ sweep: this.id, task: task.id, error: result["error"] }, "task_failed");
     this.#tell({ kind: "task", task: task.id, state, verdict, rollouts: tally.rollouts });
     this.#endIfAllSettled();
     this.pump();
+  }
+
+  /** What others hold for a task that is over, asks of it that still run included. */
+  #letGo(task: TaskRun): void {
+    const { dispatcher, segments } = this.#parts;
+    for (const open of task.asks.values()) if (open.job !== null) dispatcher.settled(open.job, open.ask.id);
+    for (const id of task.segmentIds) segments.release(id);
+    if (task.host !== null) dispatcher.placed(task.host, -1);
   }
 
   #endIfAllSettled(): void {
@@ -638,19 +424,15 @@ export class Run implements SweepRun, JobOwner {
 
   async #close(state: SweepState): Promise<void> {
     if (this.#isOver) return;
-    const elapsedMs = this.#attemptMs;
+    this.#endedMs = this.#parts.clock.monotonicMs();
     this.#state = state;
     for (const timer of this.#timers) timer.cancel();
     try {
-      for (const task of this.#tasks.values()) {
-        for (const open of task.asks.values()) if (open.job !== null) this.#parts.dispatcher.settled(open.job, open.ask.id);
-        for (const id of task.segmentIds) this.#parts.segments.release(id);
-        if (task.host !== null) this.#parts.dispatcher.placed(task.host, -1);
-      }
-      await this.#problems.return(undefined);
+      for (const task of this.#tasks.values()) this.#letGo(task);
+      await this.#line.close();
       await this.#writeMetrics();
       if (this.#failure === null) {
-        await this.#journal.append({ kind: "elapsed", attempt: this.#attempt, ms: Math.round(elapsedMs) });
+        await this.#journal.append({ kind: "elapsed", attempt: this.#attempt, ms: Math.round(this.#attemptMs) });
         await replaceFile(join(this.#sweep.output, RUN_FILES.summary), `${JSON.stringify(this.#summary(), null, 2)}\n`);
       }
     } catch (error) {
@@ -677,12 +459,11 @@ export class Run implements SweepRun, JobOwner {
   }
 
   #summary(): Summary {
-    const spent = this.#spent(this.#past.ledger.charged);
     return this.#past.totals.summary({
       version: this.#parts.version,
       state: this.#state,
       total: this.#total,
-      budget: { given: this.#given, spent },
+      budget: budgetOf(this.#sweep.budget, this.#past.ledger.charged, this.#elapsedMs),
       wallMs: this.#elapsedMs,
     });
   }
@@ -692,20 +473,11 @@ export class Run implements SweepRun, JobOwner {
   }
 
   get #attemptMs(): number {
-    return this.#parts.clock.monotonicMs() - this.#startedMs;
+    return (this.#endedMs ?? this.#parts.clock.monotonicMs()) - this.#startedMs;
   }
 
   get #elapsedMs(): number {
     return this.#past.elapsedMs + this.#attemptMs;
-  }
-
-  get #given(): BudgetAmounts {
-    const { rollouts, completionTokens, wallMs } = this.#sweep.budget;
-    return { rollouts, completion_tokens: completionTokens, wall_ms: wallMs };
-  }
-
-  #spent(charged: Amount): BudgetAmounts {
-    return { rollouts: charged.rollouts, completion_tokens: charged.completionTokens, wall_ms: Math.round(this.#elapsedMs) };
   }
 
   #budgetLoss(): LossEntry["loss"] {
@@ -740,37 +512,4 @@ function rendered(template: string, problem: Problem): { readonly text: string; 
   } catch (error) {
     return { text: "", error: messageOf(error) };
   }
-}
-
-function inFlight(task: TaskRun): number {
-  let count = 0;
-  for (const open of task.asks.values()) if (open.job !== null) count += 1;
-  return count;
-}
-
-function samplingOf(base: Sampling, options: SampleOptions): Sampling {
-  return {
-    ...base,
-    temperature: options.temperature ?? base.temperature,
-    maxTokens: options.maxTokens ?? base.maxTokens,
-    stop: options.stop ?? base.stop,
-  };
-}
-
-/** The journal's entry for a report of an open ask; the charge is cut to what was reserved (I3). */
-function entryOf(report: Report, open: OpenAsk): TaskEntry {
-  const base = { task: report.task, ask: report.ask };
-  const { result, usage } = report;
-  const worst = open.reservation?.worst ?? NOTHING;
-  const tokens = Math.min(worst.completionTokens, usage.completionTokens ?? worst.completionTokens);
-  if (result.kind === "failure") {
-    return { kind: "loss", ...base, loss: { reason: "lost", message: `${result.reason}: ${result.message}` } };
-  }
-  if (result.kind === "cancelled") {
-    return { kind: "spent", ...base, usage, charge: { rollouts: 0, completionTokens: tokens } };
-  }
-  const charge = { rollouts: worst.rollouts, completionTokens: tokens };
-  if (open.isWithdrawn) return { kind: "spent", ...base, usage, charge };
-  const { host, attempt, startedMs, endedMs } = report;
-  return { kind: "answer", ...base, result, usage, charge, host, attempt, startedMs, endedMs };
 }

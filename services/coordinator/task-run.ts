@@ -7,44 +7,18 @@
  * (2) an entry for an ask that the search no longer waits for changes no search, only the account (I1).
  */
 import { messageOf } from "../runtime/errors.ts";
+import { deriveSeed } from "../runtime/random.ts";
 import type { Report, Segment, SegmentId } from "../queue/job.ts";
 import type { Answer, Ask, AskId, Candidate, Prefix, SampleAsk, VerifyAsk } from "../search/program.ts";
 import { rootPrefix, Search, type Step } from "../search/search.ts";
+import { Backlog, type Destination, destinationOf, type OpenAsk } from "./backlog.ts";
 import type { AnswerEntry, LossEntry, SpentEntry } from "./journal-entry.ts";
-import type { Reservation } from "./ledger.ts";
+import { rolloutLine, type RolloutRow } from "./rollout-row.ts";
 import { segmentId } from "./segment-store.ts";
 import type { Arm, Problem } from "./sweep.ts";
 import type { Usage } from "./status.ts";
 import type { SettledState, TaskTally } from "./tally.ts";
 import { addKnown, addUsage, cancelledUsage, NO_USAGE, rolloutUsage, verificationUsage } from "./usage.ts";
-
-/** An ask that is not settled. */
-export interface OpenAsk {
-  readonly ask: Ask;
-  /** Position among the asks of the task: rows stand in this order. */
-  readonly issued: number;
-  /** Nobody wants the answer; it stays until the worker says that it stopped. */
-  isWithdrawn: boolean;
-  /** The job that carries it; null while it waits for room or budget. */
-  job: string | null;
-  /** How often it was put into a job: part of the job's id. */
-  dispatches: number;
-  reservation: Reservation | null;
-  /** While its entry is on its way to disk: what a second report of it waits for. */
-  accepting: Promise<void> | null;
-}
-
-/** Where an ask goes: to the task's home host (rollouts, process rewards) or to a verification worker. */
-export type Destination = "host" | "verifier";
-
-interface RolloutRow {
-  readonly issued: number;
-  readonly entry: AnswerEntry;
-  readonly ask: SampleAsk;
-  verdict: string | null;
-  score: number | null;
-  processScore: number | null;
-}
 
 export interface TaskRunOptions {
   readonly ordinal: number;
@@ -52,6 +26,7 @@ export interface TaskRunOptions {
   readonly problem: Problem;
   /** The rendered prompt. */
   readonly prompt: string;
+  readonly sweepSeed: number;
   readonly isDeterministic: boolean;
   /** Called once per segment that the task's jobs may name. */
   readonly retain: (segment: Segment) => void;
@@ -68,6 +43,7 @@ export class TaskRun {
   readonly problem: Problem;
   readonly asks = new Map<AskId, OpenAsk>();
   readonly #search: Search;
+  readonly #sweepSeed: number;
   readonly #retain: (segment: Segment) => void;
   readonly #segments = new Map<Prefix, SegmentId>();
   readonly #written = new Map<string, SegmentId>();
@@ -93,6 +69,7 @@ export class TaskRun {
     this.arm = options.arm;
     this.problem = options.problem;
     this.#retain = options.retain;
+    this.#sweepSeed = options.sweepSeed;
     const root = rootPrefix(options.prompt);
     const { strategy, parameters } = options.arm;
     // The parameters were validated against the strategy's own declaration when the sweep was parsed.
@@ -175,6 +152,11 @@ export class TaskRun {
     return this.#take(this.#search.tell(entry.ask, answerOf(entry)));
   }
 
+  /** The seed of a sample: from the sweep's seed and names alone, so it is the same everywhere (I4). */
+  seedOf(ask: SampleAsk): number {
+    return deriveSeed(this.#sweepSeed, this.id, ask.id, ask.sample);
+  }
+
   /** The segments of a prefix, root first. */
   segmentsOf(prefix: Prefix): readonly SegmentId[] {
     const ids: SegmentId[] = [];
@@ -254,29 +236,11 @@ export class TaskRun {
   /** The lines of `rollouts.jsonl`, in the order of their asks. */
   rolloutRows(): readonly Readonly<Record<string, unknown>>[] {
     const rows = [...this.#rows.values()].toSorted((a, b) => a.issued - b.issued);
-    return rows.map(({ entry, ask, verdict, score, processScore }) => ({
-      task: this.id,
-      problem: this.problem.id,
-      strategy: this.arm.id,
-      ask: entry.ask,
-      sample: ask.sample,
-      parent: ask.prefix.ask,
-      text: entry.result.kind === "rollout" ? entry.result.text : "",
-      finish_reason: entry.result.kind === "rollout" ? entry.result.finishReason : "stop",
-      stop_string: entry.result.kind === "rollout" ? entry.result.stopString : null,
-      host: entry.host,
-      attempt: entry.attempt,
-      score,
-      process_score: processScore,
-      verdict,
-      usage: {
-        prompt_tokens: entry.usage.promptTokens,
-        cached_tokens: entry.usage.cachedTokens,
-        completion_tokens: entry.usage.completionTokens,
-      },
-      started_ms: entry.startedMs,
-      ended_ms: entry.endedMs,
-    }));
+    return rows.map((row) => {
+      const { ask } = row;
+      const place = { seed: this.seedOf(ask), prefix: this.segmentsOf(ask.prefix).at(-1) ?? null };
+      return rolloutLine(row, { task: this.id, problem: this.problem.id, strategy: this.arm.id, ...place });
+    });
   }
 
   get usage(): Usage {
@@ -415,80 +379,8 @@ export class TaskRun {
   }
 }
 
-/** Asks that wait, first come first served; a withdrawn one is forgotten where it stands. */
-class Backlog {
-  #line: OpenAsk[] = [];
-  #head = 0;
-  readonly #members = new Set<OpenAsk>();
-
-  get size(): number {
-    return this.#members.size;
-  }
-
-  push(open: OpenAsk): void {
-    this.#members.add(open);
-    this.#line.push(open);
-  }
-
-  forget(open: OpenAsk): void {
-    this.#members.delete(open);
-  }
-
-  head(): OpenAsk | null {
-    for (; this.#head < this.#line.length; this.#head += 1) {
-      const open = this.#line[this.#head];
-      if (open !== undefined && this.#members.has(open)) return open;
-    }
-    return null;
-  }
-
-  takeSiblings(max: number): readonly OpenAsk[] {
-    const taken: OpenAsk[] = [];
-    let group: string | null = null;
-    let first: OpenAsk | null = null;
-    while (taken.length < max) {
-      const next = this.head();
-      if (next === null) break;
-      if (first !== null && !(isSamePlace(first.ask, next.ask) && groupOf(next.ask) === group)) break;
-      first ??= next;
-      group ??= groupOf(next.ask);
-      taken.push(next);
-      this.#members.delete(next);
-      this.#head += 1;
-    }
-    this.#compact();
-    return taken;
-  }
-
-  #compact(): void {
-    if (this.#head < 1024 && this.#head < this.#line.length) return;
-    this.#line = this.#line.slice(this.#head);
-    this.#head = 0;
-  }
-}
-
-export function destinationOf(ask: Ask): Destination {
-  return ask.kind === "verify" && ask.role === "outcome" ? "verifier" : "host";
-}
-
-/** Rollouts are siblings when they continue one prefix; verifications go together whatever they judge. */
-function isSamePlace(a: Ask, b: Ask): boolean {
-  return a.kind !== "sample" || a.prefix === b.prefix;
-}
-
-function groupOf(ask: Ask): string {
-  return ask.kind === "sample" ? `sample ${JSON.stringify(ask.options)}` : `verify ${ask.role}`;
-}
-
 function answerOf(entry: AnswerEntry): Answer {
   const { result } = entry;
   if (result.kind === "verdict") return { kind: "verdict", verdict: result };
   return { kind: "rollout", rollout: { ...result, completionTokens: entry.usage.completionTokens } };
-}
-
-/** Whether a report's result answers this kind of ask at all; anything else is a worker that speaks nonsense. */
-export function isAnswerTo(ask: Ask, result: Report["result"]): boolean {
-  if (result.kind === "rollout") return ask.kind === "sample";
-  if (result.kind === "verdict") return ask.kind === "verify";
-  return true;
 }

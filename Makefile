@@ -1,0 +1,49 @@
+# Every target sets up what it needs. `make` alone lists them.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test check cluster bench generate format model-eval clean
+
+NOW := $(shell date +%Y%m%d-%H%M%S)
+COPPICE := npm run -s coppice --
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: node_modules/.installed ## install what the project needs (the pinned Node, libraries); nothing outside this folder
+
+node_modules/.installed: package.json package-lock.json
+	npm install --no-save --ignore-scripts --loglevel=error
+	@touch $@
+
+demo: setup ## search 48 held-out Game-of-24 puzzles with a small language model in this process
+	$(COPPICE) run examples/game24.yaml --set output=runs/demo-$(NOW)
+
+test: setup check ## all checks and tests; installs Redis from the system's packages where it is missing and it may
+	@deploy/ensure-redis.sh
+	npm run -s test
+
+check: setup ## types, lint, format, generated code
+	npm run -s check:types
+	npm run -s check:lint
+	npm run -s check:format
+
+cluster: setup ## the demo as separate processes: Redis, a coordinator, two rollout workers, a verification worker
+	@deploy/ensure-redis.sh
+	npm run -s cluster -- examples/game24.yaml --set output=runs/cluster-$(NOW)
+
+bench: setup ## benchmarks: search core, lanes, link, journal, embedded host
+	@deploy/ensure-redis.sh
+	npm run -s bench
+
+generate: setup ## generate the wire code from proto/
+	npm run -s generate
+
+format: setup ## format the code
+	npm run -s format
+
+model-eval: setup ## the small model on the published test puzzles (needs ../shared/data): pass@k of best-of-64
+	@mkdir -p runs && sed -n '901,1000p' ../shared/data/game24/puzzles.jsonl > runs/held-out.jsonl
+	$(COPPICE) run models/game24/held-out.yaml --set output=runs/held-out-$(NOW)
+
+clean: ## remove what make built (not runs/)
+	rm -rf node_modules

@@ -1,0 +1,57 @@
+/** Makes jobs of asks: what travels to a worker, under ids and seeds that are the same on every run (I4). Pure. */
+import { createHash } from "node:crypto";
+import type { Job, Sampling } from "../queue/job.ts";
+import type { SampleOptions } from "../search/program.ts";
+import type { OpenAsk } from "./backlog.ts";
+import { NOTHING, type Amount } from "./ledger.ts";
+import type { Sweep } from "./sweep.ts";
+import type { TaskRun } from "./task-run.ts";
+
+/** Siblings, at least one, as one job. Retains the segments that it names, through the task. */
+export function jobOf(
+  task: TaskRun,
+  asks: readonly OpenAsk[],
+  run: { readonly id: string; readonly sweep: Sweep; readonly attempt: number },
+): Job {
+  const first = asks[0];
+  if (first === undefined) throw new Error("a job carries at least one ask");
+  const names = asks.map((open) => `${open.ask.id}#${open.dispatches}`).join(" ");
+  const hash = createHash("sha256").update(`${run.id}\0${run.attempt}\0${task.id}\0${names}`).digest("hex").slice(0, 24);
+  const base = { sweep: run.id, task: task.id, problem: task.problem.id };
+  if (first.ask.kind === "sample") {
+    return {
+      ...base,
+      id: `r${hash}`,
+      kind: "rollout",
+      prefix: task.segmentsOf(first.ask.prefix),
+      sampling: samplingOf(task.arm.sampling, first.ask.options),
+      asks: asks.flatMap(({ ask }) => (ask.kind === "sample" ? [{ id: ask.id, sample: ask.sample, seed: task.seedOf(ask) }] : [])),
+    };
+  }
+  const { verifier, processVerifier } = run.sweep;
+  const spec = first.ask.role === "process" ? processVerifier : verifier;
+  if (spec === null) throw new Error(`strategy ${task.arm.strategy.name} asks for a process verifier, the sweep has none`);
+  return {
+    ...base,
+    id: `v${hash}`,
+    kind: "verification",
+    problemData: task.writtenSegment(JSON.stringify(task.problem)),
+    verifier: task.writtenSegment(JSON.stringify(spec)),
+    asks: asks.map(({ ask }) => ({ id: ask.id, candidate: task.segmentsOf(ask.prefix) })),
+  };
+}
+
+/** The most that an ask can cost: what the ledger reserves for it. */
+export function worstOf(task: TaskRun, { ask }: OpenAsk): Amount {
+  if (ask.kind === "verify") return NOTHING;
+  return { rollouts: 1, completionTokens: samplingOf(task.arm.sampling, ask.options).maxTokens };
+}
+
+function samplingOf(base: Sampling, options: SampleOptions): Sampling {
+  return {
+    ...base,
+    temperature: options.temperature ?? base.temperature,
+    maxTokens: options.maxTokens ?? base.maxTokens,
+    stop: options.stop ?? base.stop,
+  };
+}

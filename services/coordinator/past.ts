@@ -1,0 +1,75 @@
+/** What the journal of a run says of its earlier attempts. */
+import { CoppiceError } from "../runtime/errors.ts";
+import { JOURNAL_FORMAT } from "./journal-entry.ts";
+import type { AnswerEntry, JournalEntry, JournalHeader, LossEntry, SpentEntry } from "./journal-entry.ts";
+import { Ledger } from "./ledger.ts";
+import type { ProblemsFile } from "./run-directory.ts";
+import type { Sweep } from "./sweep.ts";
+import { Totals } from "./tally.ts";
+
+/** An entry that settles one ask. */
+export type TaskEntry = AnswerEntry | LossEntry | SpentEntry;
+
+/** The header that this sweep would write. */
+export function headerOf(sweep: Sweep, problems: ProblemsFile): JournalHeader {
+  return {
+    kind: "sweep",
+    format: JOURNAL_FORMAT,
+    seed: sweep.seed,
+    deterministic: sweep.deterministic,
+    problems: problems.count,
+    problemsSha256: problems.sha256,
+    arms: sweep.arms.map((arm) => ({
+      id: arm.id,
+      strategy: arm.strategy.name,
+      version: arm.strategy.version,
+      parameters: arm.parameters,
+    })),
+  };
+}
+
+/** Everything that a run knows before it opens its first task. Entries of settled tasks are not kept (I6). */
+export class Past {
+  readonly totals: Totals;
+  readonly ledger: Ledger;
+  readonly settled = new Set<number>();
+  readonly entries = new Map<string, TaskEntry[]>();
+  readonly elapsed = new Map<number, number>();
+  rolloutsEnd = 0;
+  resultsEnd = 0;
+
+  constructor(sweep: Sweep) {
+    this.totals = new Totals(sweep);
+    this.ledger = new Ledger(sweep.budget);
+  }
+
+  get elapsedMs(): number {
+    return [...this.elapsed.values()].reduce((sum, ms) => sum + ms, 0);
+  }
+
+  visit(entry: JournalEntry): void {
+    switch (entry.kind) {
+      case "settled":
+        this.totals.add(entry.tally);
+        this.settled.add(entry.ordinal);
+        this.entries.delete(entry.task);
+        this.rolloutsEnd = entry.rolloutsEnd;
+        this.resultsEnd = entry.resultsEnd;
+        return;
+      case "elapsed":
+        this.elapsed.set(entry.attempt, entry.ms);
+        return;
+      case "answer":
+      case "spent":
+        this.ledger.restore(entry.charge);
+        break;
+      case "loss":
+        break;
+      case "sweep":
+        throw new CoppiceError("data_loss", "journal: expected one header, found a second");
+    }
+    const known = this.entries.get(entry.task);
+    if (known === undefined) this.entries.set(entry.task, [entry]);
+    else known.push(entry);
+  }
+}

@@ -1,0 +1,54 @@
+/** A line of `rollouts.jsonl`: an accepted rollout with what its verifiers said. A file of them is a file of records. */
+import type { SampleAsk } from "../search/program.ts";
+import type { AnswerEntry } from "./journal-entry.ts";
+
+export interface RolloutRow {
+  readonly issued: number;
+  readonly entry: AnswerEntry;
+  readonly ask: SampleAsk;
+  verdict: string | null;
+  score: number | null;
+  processScore: number | null;
+}
+
+/** Where the rollout stands in its sweep. */
+export interface RolloutPlace {
+  readonly task: string;
+  readonly problem: string;
+  readonly strategy: string;
+  readonly seed: number;
+  /** The last segment of its prefix: with `depth` and `seed`, the replay engine finds steps again by it. */
+  readonly prefix: string | null;
+}
+
+export function rolloutLine(row: RolloutRow, place: RolloutPlace): Readonly<Record<string, unknown>> {
+  const { entry, ask } = row;
+  const { result, usage } = entry;
+  if (result.kind !== "rollout") throw new Error(`ask ${ask.id}: a row of a rollout needs a rollout`);
+  return {
+    task: place.task,
+    problem: place.problem,
+    strategy: place.strategy,
+    ask: ask.id,
+    sample: ask.sample,
+    seed: place.seed,
+    parent: ask.prefix.ask,
+    depth: ask.prefix.depth,
+    prefix: place.prefix,
+    text: result.text,
+    finish_reason: result.finishReason,
+    stop_string: result.stopString,
+    host: entry.host,
+    attempt: entry.attempt,
+    score: row.score,
+    process_score: row.processScore,
+    verdict: row.verdict,
+    usage: {
+      prompt_tokens: usage.promptTokens,
+      cached_tokens: usage.cachedTokens,
+      completion_tokens: usage.completionTokens,
+    },
+    started_ms: entry.startedMs,
+    ended_ms: entry.endedMs,
+  };
+}

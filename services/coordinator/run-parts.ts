@@ -1,0 +1,39 @@
+/** What a run works with, and its limits. */
+import type { Clock } from "../runtime/clock.ts";
+import type { Log } from "../runtime/log.ts";
+import type { Dispatcher } from "./dispatcher.ts";
+import type { SegmentStore } from "./segment-store.ts";
+
+export interface RunLimits {
+  /** Sibling asks in one job. */
+  readonly siblingsMax: number;
+  /** Tasks open at once, however much room there is. */
+  readonly openTasksMax: number;
+  /** Verifications that may wait before no further task is opened. */
+  readonly waitingVerificationsMax: number;
+  /** A worker that does not confirm a withdrawal within this time is not waited for. */
+  readonly withdrawalMs: number;
+  /** How often watchers are told, and how often a line goes to `metrics.jsonl`. */
+  readonly statusMs: number;
+  readonly metricsMs: number;
+}
+
+export const DEFAULT_RUN_LIMITS: RunLimits = {
+  siblingsMax: 16,
+  openTasksMax: 4_096,
+  waitingVerificationsMax: 1_024,
+  withdrawalMs: 30_000,
+  statusMs: 500,
+  metricsMs: 5_000,
+};
+
+export interface RunParts {
+  readonly dispatcher: Dispatcher;
+  readonly segments: SegmentStore;
+  readonly clock: Clock;
+  readonly log: Log;
+  readonly limits: RunLimits;
+  readonly version: string;
+  /** Tells whoever may hold the job that these asks are not wanted any more. */
+  readonly withdraw: (job: string, asks: readonly string[]) => void;
+}

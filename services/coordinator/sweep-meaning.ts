@@ -1,0 +1,50 @@
+/** What no schema of single keys can say of a sweep: names that must differ, keys that need each other. */
+import type { ParameterValues, Parameter, Strategy } from "../search/strategy.ts";
+import { checkTemplate } from "./prompt-template.ts";
+import { type Complaint, valueAt } from "./sweep-complaint.ts";
+import { armSchema } from "./sweep-schema.ts";
+
+/** Complaints about the file as a whole. Reads with care: `raw` may be wrong in other ways, which are told beside these. */
+export function checkMeaning(raw: unknown, strategies: readonly Strategy[]): readonly Complaint[] {
+  return [...equalNames(raw, "strategies"), ...equalNames(raw, "hosts"), ...template(raw), ...processVerifier(raw, strategies)];
+}
+
+function equalNames(raw: unknown, key: "strategies" | "hosts"): readonly Complaint[] {
+  const seen = new Map<string, number>();
+  return listAt(raw, key).flatMap((member, i) => {
+    // A strategy without an id is called by its name; a host without one gets a free id.
+    const name = valueAt(member, ["id"]) ?? (key === "strategies" ? valueAt(member, ["strategy"]) : undefined);
+    if (typeof name !== "string") return [];
+    const first = seen.get(name);
+    if (first === undefined) {
+      seen.set(name, i);
+      return [];
+    }
+    return [{ path: [key, i], message: `is called "${name}" like ${key}.${first}; give one of them another id` }];
+  });
+}
+
+function template(raw: unknown): readonly Complaint[] {
+  const given = valueAt(raw, ["prompt_template"]);
+  const message = typeof given === "string" && given !== "" ? checkTemplate(given) : null;
+  return message === null ? [] : [{ path: ["prompt_template"], message }];
+}
+
+function processVerifier(raw: unknown, strategies: readonly Strategy[]): readonly Complaint[] {
+  if (valueAt(raw, ["process_verifier"]) !== undefined) return [];
+  return listAt(raw, "strategies").flatMap((arm, i) => {
+    const strategy = strategies.find(({ name }) => name === valueAt(arm, ["strategy"]));
+    const parsed = strategy === undefined ? undefined : armSchema(strategy).safeParse(arm);
+    if (strategy === undefined || parsed?.success !== true) return [];
+    // The schema was made from the strategy's own declaration, so what it parsed has the declared types.
+    const parameters = parsed.data as unknown as ParameterValues<Readonly<Record<string, Parameter>>>;
+    if (!strategy.needsProcessVerifier(parameters)) return [];
+    const message = `${strategy.name} scores partial paths: the sweep needs the key "process_verifier" beside "verifier"`;
+    return [{ path: ["strategies", i], message }];
+  });
+}
+
+function listAt(raw: unknown, key: string): readonly unknown[] {
+  const value = valueAt(raw, [key]);
+  return Array.isArray(value) ? value : [];
+}

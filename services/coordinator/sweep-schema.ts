@@ -1,0 +1,287 @@
+/**
+ * The schema of a sweep file: the one description that validates it, words its errors and is exported as the JSON Schema
+ * which editors use. Field names are the file's (snake_case). What is known to the format but not built yet is refused by
+ * name, never ignored.
+ */
+import { z } from "zod";
+import { parseDurationMs } from "../runtime/duration.ts";
+import { nearestWord, suggestion } from "../runtime/nearest.ts";
+import type { Parameter, Strategy } from "../search/strategy.ts";
+
+/** Engines that a sweep may name, and the driver that speaks to each. */
+export const ENGINES = {
+  embedded: "embedded",
+  openai: "openai",
+  vllm: "openai",
+  sglang: "openai",
+  "llama-server": "openai",
+  replay: "replay",
+} as const;
+
+/** What a sweep may name: the strategies and the outcome verifiers of this program. */
+export interface Catalogue {
+  readonly strategies: readonly Strategy[];
+  readonly verifiers: readonly DeclaredVerifier[];
+}
+
+/** The part of a verifier that the schema needs (workers/verify declares them). */
+export interface DeclaredVerifier {
+  readonly kind: string;
+  readonly about: string;
+  /** Its options, those that every verifier has included. */
+  readonly options: Readonly<Record<string, DeclaredOption>>;
+}
+
+export type DeclaredOption =
+  | Parameter
+  | { readonly type: "boolean"; readonly default: boolean; readonly about: string }
+  | { readonly type: "text"; readonly default: string | null; readonly about: string };
+
+const PROCESS_VERIFIERS = ["process-reward"];
+const LATER_VERIFIERS = ["math", "unit-tests", "reward-model", "judge", "command", "http"];
+const LATER_BUDGETS = ["gpu_seconds", "usd", "gpu_hours", "prompt_tokens", "verifier_tokens"];
+const LATER_ALLOCATORS = ["stop-on-verified", "agreement", "marginal", "halving"];
+
+/** What hosts get when the sweep does not say. A null context is what the model was trained for. */
+export const HOST_DEFAULTS = {
+  embedded: { sequences: 32, context_tokens: null, threads: 1, reproducible: true },
+  openai: { concurrency: 64, timeout_ms: 300_000 },
+  replay: { concurrency: 256 },
+} as const;
+
+/** Names of arms and hosts stand in file names, lanes and labels. */
+const NAME = /^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/;
+const SEED_MAX = 0x7fffffff;
+
+/** A map with these keys and no others; the message of a key too many has one line per key, in their order. */
+function section<S extends z.core.$ZodLooseShape>(shape: S, options: { readonly later?: readonly string[] } = {}) {
+  const known = Object.keys(shape);
+  return z.strictObject(shape, {
+    error: (issue) => {
+      if (issue.code !== "unrecognized_keys") return undefined;
+      return issue.keys.map((key) => unknownKey(key, known, options.later ?? [])).join("\n");
+    },
+  });
+}
+
+function unknownKey(key: string, known: readonly string[], later: readonly string[]): string {
+  if (later.includes(key)) return notAvailable(known);
+  return `unknown key${suggestion(key, known)}`;
+}
+
+function notAvailable(available: readonly string[]): string {
+  return `not available in this version; available: ${available.join(", ")}`;
+}
+
+/** The error of a choice: what was found, what there is, and what comes later. */
+function choiceError(available: readonly string[], later: readonly string[] = []) {
+  return (issue: { readonly input?: unknown }): string | undefined => {
+    const found = issue.input;
+    if (found === undefined) return undefined;
+    if (typeof found === "string" && later.includes(found)) return `"${found}" is ${notAvailable(available)}`;
+    const near = typeof found === "string" ? nearestWord(found, available) : null;
+    const hint = near === null ? "" : `; did you mean "${near}"?`;
+    return `expected one of ${available.join(", ")}; found ${JSON.stringify(found)}${hint}`;
+  };
+}
+
+/** The same for the key that tells apart the members of a union (`engine`, `kind`, `strategy`). */
+function unionError(key: string, available: readonly string[], later: readonly string[] = []) {
+  const describe = choiceError(available, later);
+  return (issue: { readonly code?: string; readonly input?: unknown }): string | undefined => {
+    if (issue.code !== "invalid_union") return undefined;
+    const input = issue.input;
+    const isMap = typeof input === "object" && input !== null && !Array.isArray(input);
+    // Reading one key of a map that is not known to have it.
+    const found = isMap ? (input as Readonly<Record<string, unknown>>)[key] : undefined;
+    return describe({ input: found }) ?? `missing; expected one of ${available.join(", ")}`;
+  };
+}
+
+const text = z.string();
+const filledText = z.string().min(1);
+const name = z.string().regex(NAME, "expected at most 64 letters, digits, dots, dashes and underscores");
+const count = z.int().min(1);
+
+const stopStrings = z.union([z.array(filledText), filledText], { error: () => "expected a list of texts" });
+
+const samplingShape = {
+  temperature: z.number().min(0).max(100),
+  top_p: z.number().gt(0).max(1),
+  top_k: z.int().min(0),
+  min_p: z.number().min(0).max(1),
+  max_tokens: count,
+  stop: stopStrings,
+};
+
+const sampling = section({
+  temperature: samplingShape.temperature.default(1),
+  top_p: samplingShape.top_p.default(1),
+  top_k: samplingShape.top_k.default(0),
+  min_p: samplingShape.min_p.default(0),
+  max_tokens: samplingShape.max_tokens.default(256),
+  stop: stopStrings.default([]),
+});
+const samplingOverride = section(samplingShape).partial();
+
+const engines = Object.keys(ENGINES);
+/** A host of a sweep, or of a worker's command line. */
+export const hostSchema = z.discriminatedUnion(
+  "engine",
+  [
+    section({
+      engine: z.literal("embedded"),
+      id: name.optional(),
+      model_path: filledText.optional(),
+      sequences: count.max(255).default(HOST_DEFAULTS.embedded.sequences),
+      context_tokens: count.nullable().default(HOST_DEFAULTS.embedded.context_tokens),
+      threads: count.max(1_024).default(HOST_DEFAULTS.embedded.threads),
+      reproducible: z.boolean().default(HOST_DEFAULTS.embedded.reproducible),
+    }),
+    section({
+      engine: z.enum(["openai", "vllm", "sglang", "llama-server"]),
+      id: name.optional(),
+      url: z.url({ protocol: /^https?$/, error: (issue) => urlError(issue.input) }),
+      api_key_env: filledText.nullable().default(null),
+      concurrency: count.max(65_536).default(HOST_DEFAULTS.openai.concurrency),
+      timeout_ms: count.default(HOST_DEFAULTS.openai.timeout_ms),
+    }),
+    section({
+      engine: z.literal("replay"),
+      id: name.optional(),
+      records: filledText,
+      concurrency: count.max(65_536).default(HOST_DEFAULTS.replay.concurrency),
+    }),
+  ],
+  { error: unionError("engine", engines) },
+);
+
+function urlError(found: unknown): string | undefined {
+  if (found === undefined) return undefined;
+  return `expected an address such as "http://gpu1:8000", found ${JSON.stringify(found)}`;
+}
+
+/** A verifier's specification as parsed: its kind, and its options with their defaults. */
+export type VerifierFile = Readonly<Record<string, unknown>> & { readonly kind: string };
+
+function verifierSchema(verifiers: readonly DeclaredVerifier[]): z.ZodType<VerifierFile> {
+  const kinds = verifiers.map(({ kind }) => kind);
+  const members = verifiers.map(({ kind, options }) => section({ kind: z.literal(kind), ...optionSchemas(options) }));
+  const error = unionError("kind", kinds, [...LATER_VERIFIERS, ...PROCESS_VERIFIERS]);
+  return union("kind", members, error) as z.ZodType<VerifierFile>;
+}
+
+const processVerifier = z.discriminatedUnion(
+  "kind",
+  [
+    section({
+      kind: z.literal("process-reward"),
+      prompt: filledText.default("{prompt}{text}?"),
+      positive: filledText.default(" good"),
+      negative: filledText.default(" bad"),
+    }),
+  ],
+  { error: unionError("kind", PROCESS_VERIFIERS, LATER_VERIFIERS) },
+);
+
+const wall = z
+  .union([z.int(), filledText], { error: () => 'expected a duration such as "90s" or "2h", or milliseconds' })
+  .superRefine((value, context) => {
+    const wallMs = typeof value === "number" ? value : parseDurationMs(value);
+    if (wallMs === null) {
+      context.addIssue(`expected a duration such as "90s" or "2h", found ${JSON.stringify(value)}`);
+    } else if (wallMs < 1) {
+      context.addIssue(`expected more than zero, found ${JSON.stringify(value)}`);
+    }
+  });
+
+const budget = section(
+  { rollouts: count.optional(), completion_tokens: count.optional(), wall: wall.optional() },
+  { later: LATER_BUDGETS },
+);
+
+const inlineProblem = z.looseObject({});
+
+/** One arm: the strategy's declared parameters, and what every arm may say. */
+export function armSchema(strategy: Strategy) {
+  return section({
+    strategy: z.literal(strategy.name),
+    id: name.optional(),
+    sampling: samplingOverride.optional(),
+    ...optionSchemas(strategy.parameters),
+  });
+}
+
+function optionSchemas(declared: Readonly<Record<string, DeclaredOption>>): Record<string, z.ZodType> {
+  return Object.fromEntries(Object.entries(declared).map(([key, option]) => [key, optionSchema(option)]));
+}
+
+function optionSchema(declared: DeclaredOption): z.ZodType {
+  const about = declared.about;
+  switch (declared.type) {
+    case "integer":
+      return z.int().min(declared.min).max(declared.max).default(declared.default).describe(about);
+    case "number":
+      return z.number().min(declared.min).max(declared.max).default(declared.default).describe(about);
+    case "choice": {
+      const choice = z.enum([...declared.choices], { error: choiceError(declared.choices) });
+      return choice.default(declared.default).describe(about);
+    }
+    case "strings":
+      return z.array(filledText).default([...declared.default]).describe(about);
+    case "boolean":
+      return z.boolean().default(declared.default).describe(about);
+    case "text":
+      return z.string().nullable().default(declared.default).describe(about);
+  }
+}
+
+/** A union of sections told apart by one key; of which sections is known only when the program runs. */
+function union(key: string, members: readonly z.ZodType[], error: ReturnType<typeof unionError>): z.ZodType {
+  // At least one, each with a literal under `key`: zod checks that as it is built, its types want it sooner.
+  const options = members as unknown as [z.core.$ZodTypeDiscriminable];
+  return z.discriminatedUnion(key, options, { error });
+}
+
+/** An arm as parsed: the keys that every arm has; the others are its strategy's parameters. */
+export type ArmFile = Readonly<Record<string, unknown>> & {
+  readonly strategy: string;
+  readonly id?: string | undefined;
+  readonly sampling?: z.output<typeof samplingOverride> | undefined;
+};
+
+/** The whole file. `resolved.yaml` says a little more: what it was made by, and from. */
+export function sweepSchema({ strategies, verifiers }: Catalogue) {
+  const names = strategies.map((strategy) => strategy.name);
+  const arm = union("strategy", strategies.map(armSchema), unionError("strategy", names)) as z.ZodType<ArmFile>;
+  return section({
+    name: name.optional(),
+    problems: z.union([filledText, z.array(inlineProblem).min(1)], {
+      error: (issue) => (issue.input === undefined ? undefined : "expected a path or a list of problems"),
+    }),
+    model: filledText,
+    hosts: z.array(hostSchema).optional(),
+    prompt_template: filledText.default("{prompt}"),
+    sampling: sampling.prefault({}),
+    strategies: z.array(arm).min(1),
+    verifier: verifierSchema(verifiers),
+    process_verifier: processVerifier.optional(),
+    budget: budget.prefault({}),
+    allocate: z.enum(["uniform"], { error: choiceError(["uniform"], LATER_ALLOCATORS) }).default("uniform"),
+    seed: z.int().min(0).max(SEED_MAX).default(0),
+    deterministic: z.boolean().default(false),
+    output: filledText.optional(),
+    version: text.optional().describe("In a resolved sweep: the version of the program that wrote it"),
+    problems_sha256: text.optional().describe("In a resolved sweep: SHA-256 of the problems as they were read"),
+  });
+}
+
+export type SweepSchema = ReturnType<typeof sweepSchema>;
+/** A sweep file whose keys are all known and well-typed, with the defaults of its own sections. */
+export type SweepFile = z.output<SweepSchema>;
+export type HostFile = z.output<typeof hostSchema>;
+
+/** The JSON Schema that editors use. */
+export function sweepJsonSchema(catalogue: Catalogue): Record<string, unknown> {
+  return z.toJSONSchema(sweepSchema(catalogue), { io: "input", unrepresentable: "any" });
+}

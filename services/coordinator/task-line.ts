@@ -1,0 +1,40 @@
+/** The tasks of a sweep that are still to be opened, in their order: problem by problem, every arm of one before the next. */
+import { readRunProblems } from "./run-directory.ts";
+import type { Arm, Problem, Sweep } from "./sweep.ts";
+
+export interface TaskToOpen {
+  readonly arm: Arm;
+  readonly problem: Problem;
+  /** Its position among all tasks of the sweep, from 0. */
+  readonly ordinal: number;
+}
+
+export class TaskLine {
+  readonly #tasks: AsyncGenerator<TaskToOpen>;
+
+  /** @param settled Ordinals of tasks that an earlier attempt settled. */
+  constructor(sweep: Sweep, settled: ReadonlySet<number>) {
+    this.#tasks = remaining(sweep, settled);
+  }
+
+  /** Null when there are no more. Reads the problems' file as far as it needs to (I6). */
+  async next(): Promise<TaskToOpen | null> {
+    const { value, done } = await this.#tasks.next();
+    return done === true ? null : value;
+  }
+
+  async close(): Promise<void> {
+    await this.#tasks.return(undefined);
+  }
+}
+
+async function* remaining(sweep: Sweep, settled: ReadonlySet<number>): AsyncGenerator<TaskToOpen, undefined> {
+  let ordinal = 0;
+  for await (const problem of readRunProblems(sweep.output)) {
+    for (const arm of sweep.arms) {
+      if (!settled.has(ordinal)) yield { arm, problem, ordinal };
+      ordinal += 1;
+    }
+  }
+  return undefined;
+}
