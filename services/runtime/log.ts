@@ -1,0 +1,108 @@
+/** Logs: facts as JSON lines, one event name each, fields from the words of the design. The only importer of pino. */
+import { mkdirSync } from "node:fs";
+import { dirname } from "node:path";
+import { type DestinationStream, type Logger, destination, pino, stdTimeFunctions } from "pino";
+
+export type LogLevel = "debug" | "info" | "warn" | "error" | "silent";
+export type LogFields = Readonly<Record<string, unknown>>;
+
+export interface Log {
+  debug(fields: LogFields, event: string): void;
+  info(fields: LogFields, event: string): void;
+  warn(fields: LogFields, event: string): void;
+  error(fields: LogFields, event: string): void;
+  /** A log whose every line carries these fields too. */
+  child(fields: LogFields): Log;
+}
+
+export interface LogOptions {
+  /** The part that speaks: "coordinator", "worker"... */
+  readonly name: string;
+  readonly level?: LogLevel;
+  /** Where lines go: a file that is made with its directory and appended to, or a stream; standard error by default. */
+  readonly file?: string;
+  readonly stream?: DestinationStream;
+}
+
+/** A long field would make a line that no tool reads; what is longer is cut (characters). */
+const FIELD_CHARS_MAX = 4_096;
+
+/**
+ * A log. Lines to a file are written before the call returns: what was logged survives a crash of the process.
+ * @throws what the file system says when `file` cannot be opened.
+ */
+export function createLog(options: LogOptions): Log {
+  const settings = {
+    name: options.name,
+    level: options.level ?? "info",
+    messageKey: "event",
+    timestamp: stdTimeFunctions.isoTime,
+    formatters: { level: (label: string) => ({ level: label }), log: cutFields },
+    serializers: { error: errorFields },
+  };
+  if (options.file !== undefined) mkdirSync(dirname(options.file), { recursive: true });
+  const sink = options.stream ?? destination({ dest: options.file ?? 2, sync: true });
+  return wrap(pino(settings, sink));
+}
+
+/** For tests and for commands that log nothing. */
+export const silentLog: Log = {
+  debug: () => undefined,
+  info: () => undefined,
+  warn: () => undefined,
+  error: () => undefined,
+  child: () => silentLog,
+};
+
+function wrap(logger: Logger): Log {
+  return {
+    debug: (fields, event) => logger.debug(fields, event),
+    info: (fields, event) => logger.info(fields, event),
+    warn: (fields, event) => logger.warn(fields, event),
+    error: (fields, event) => logger.error(fields, event),
+    child: (fields) => wrap(logger.child(fields)),
+  };
+}
+
+function cutFields(fields: Record<string, unknown>): Record<string, unknown> {
+  const isLong = (value: unknown): value is string => typeof value === "string" && value.length > FIELD_CHARS_MAX;
+  if (!Object.values(fields).some(isLong)) return fields;
+  const cut = Object.entries(fields).map(([key, value]) => {
+    return [key, isLong(value) ? `${value.slice(0, FIELD_CHARS_MAX).toWellFormed()}...` : value];
+  });
+  return Object.fromEntries(cut);
+}
+
+function errorFields(error: unknown): unknown {
+  if (!(error instanceof Error)) return error;
+  const { name, message, stack } = error;
+  return { name, message, stack, ...("code" in error ? { code: error.code } : {}) };
+}
+
+/** Lines that may be kept until it is known where they go. */
+const HELD_LINES_MAX = 10_000;
+
+/** A sink for a log whose file is known only later: a run's log, whose directory is made when the sweep is accepted. */
+export interface LateSink extends DestinationStream {
+  /** From now on lines go to this file, those held so far first. The last call counts. */
+  open(file: string): void;
+}
+
+/** Holds at most 10,000 lines until `open`; the oldest go first. */
+export function createLateSink(): LateSink {
+  let held: string[] = [];
+  let sink: DestinationStream | null = null;
+  return {
+    write(line) {
+      if (sink !== null) return void sink.write(line);
+      held.push(line);
+      if (held.length > HELD_LINES_MAX) held = held.slice(-HELD_LINES_MAX / 2);
+    },
+    open(file) {
+      mkdirSync(dirname(file), { recursive: true });
+      sink = destination({ dest: file, sync: true });
+      for (const line of held) sink.write(line);
+      held = [];
+    },
+  };
+}
