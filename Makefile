@@ -12,8 +12,7 @@ help: ## list the targets
 setup: node_modules/.installed ## install what the project needs (the pinned Node, libraries); nothing outside this folder
 
 node_modules/.installed: package.json package-lock.json
-	npm install --no-save --ignore-scripts --loglevel=error
-	@touch $@
+	@deploy/setup.sh
 
 demo: setup ## search 48 held-out Game-of-24 puzzles with a small language model in this process
 	$(COPPICE) run examples/game24.yaml --set output=runs/demo-$(NOW)

@@ -38,7 +38,7 @@ export function describeValue(value: unknown): string {
   if (value === undefined || value === null) return "nothing";
   if (Array.isArray(value)) return "a list";
   if (typeof value === "object") return "a map";
-  const shown = JSON.stringify(value) ?? String(value);
+  const shown = JSON.stringify(value) ?? "a value";
   const cut = shown.length > 80 ? `${shown.slice(0, 77)}...` : shown;
   return typeof value === "string" ? `the text ${cut}` : cut;
 }

@@ -2,7 +2,7 @@
  * The sweep file, read and checked whole: every complaint at once, each with its line. What passes is made into a
  * `Sweep` by sweep-resolve.ts; behind that nothing is checked again.
  */
-import { LineCounter, type Document, isMap, isNode, isPair, isScalar, isSeq, parseDocument, stringify } from "yaml";
+import { LineCounter, type Document, isMap, isNode, isPair, isScalar, isSeq, parseDocument } from "yaml";
 import { CoppiceError } from "../runtime/errors.ts";
 import { type Complaint, type KeyPath, complaintsOf, pathText } from "./sweep-complaint.ts";
 import { type Override, applyOverrides } from "./sweep-override.ts";
@@ -37,7 +37,7 @@ export function parseSweepFile(text: string, options: ParseOptions): SweepFile {
   const parsed = sweepSchema(options.catalogue).safeParse(raw);
   const complaints = [
     ...complaintsOf(parsed.error?.issues ?? [], raw),
-    ...checkMeaning(raw, options.catalogue.strategies),
+    ...checkMeaning(raw, options.catalogue),
   ];
   if (parsed.success && complaints.length === 0) return parsed.data;
   const place = createPlacer(document, lines, options.file, overrides);

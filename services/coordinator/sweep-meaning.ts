@@ -1,12 +1,19 @@
 /** What no schema of single keys can say of a sweep: names that must differ, keys that need each other. */
+import { messageOf } from "../runtime/errors.ts";
 import type { ParameterValues, Parameter, Strategy } from "../search/strategy.ts";
 import { checkTemplate } from "./prompt-template.ts";
 import { type Complaint, valueAt } from "./sweep-complaint.ts";
-import { armSchema } from "./sweep-schema.ts";
+import { type Catalogue, type DeclaredVerifier, armSchema, verifierKindSchema } from "./sweep-schema.ts";
 
 /** Complaints about the file as a whole. Reads with care: `raw` may be wrong in other ways, which are told beside these. */
-export function checkMeaning(raw: unknown, strategies: readonly Strategy[]): readonly Complaint[] {
-  return [...equalNames(raw, "strategies"), ...equalNames(raw, "hosts"), ...template(raw), ...processVerifier(raw, strategies)];
+export function checkMeaning(raw: unknown, { strategies, verifiers }: Catalogue): readonly Complaint[] {
+  return [
+    ...equalNames(raw, "strategies"),
+    ...equalNames(raw, "hosts"),
+    ...template(raw),
+    ...verifierOptions(raw, verifiers),
+    ...processVerifier(raw, strategies),
+  ];
 }
 
 function equalNames(raw: unknown, key: "strategies" | "hosts"): readonly Complaint[] {
@@ -28,6 +35,19 @@ function template(raw: unknown): readonly Complaint[] {
   const given = valueAt(raw, ["prompt_template"]);
   const message = typeof given === "string" && given !== "" ? checkTemplate(given) : null;
   return message === null ? [] : [{ path: ["prompt_template"], message }];
+}
+
+function verifierOptions(raw: unknown, verifiers: readonly DeclaredVerifier[]): readonly Complaint[] {
+  const given = valueAt(raw, ["verifier"]);
+  const verifier = verifiers.find(({ kind }) => kind === valueAt(given, ["kind"]));
+  const parsed = verifier === undefined ? undefined : verifierKindSchema(verifier).safeParse(given);
+  if (parsed?.success !== true) return [];
+  try {
+    verifier?.check?.(parsed.data);
+    return [];
+  } catch (error) {
+    return [{ path: ["verifier"], message: messageOf(error) }];
+  }
 }
 
 function processVerifier(raw: unknown, strategies: readonly Strategy[]): readonly Complaint[] {

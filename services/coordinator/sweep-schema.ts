@@ -30,6 +30,8 @@ export interface DeclaredVerifier {
   readonly about: string;
   /** Its options, those that every verifier has included. */
   readonly options: Readonly<Record<string, DeclaredOption>>;
+  /** Throws CoppiceError "invalid_argument" for options that are valid one by one and not as they stand. */
+  readonly check?: (options: Readonly<Record<string, unknown>>) => void;
 }
 
 export type DeclaredOption =
@@ -166,9 +168,13 @@ export type VerifierFile = Readonly<Record<string, unknown>> & { readonly kind: 
 
 function verifierSchema(verifiers: readonly DeclaredVerifier[]): z.ZodType<VerifierFile> {
   const kinds = verifiers.map(({ kind }) => kind);
-  const members = verifiers.map(({ kind, options }) => section({ kind: z.literal(kind), ...optionSchemas(options) }));
   const error = unionError("kind", kinds, [...LATER_VERIFIERS, ...PROCESS_VERIFIERS]);
-  return union("kind", members, error) as z.ZodType<VerifierFile>;
+  return union("kind", verifiers.map(verifierKindSchema), error) as z.ZodType<VerifierFile>;
+}
+
+/** One kind of verifier: its declared options. */
+export function verifierKindSchema({ kind, options }: DeclaredVerifier) {
+  return section({ kind: z.literal(kind), ...optionSchemas(options) });
 }
 
 const processVerifier = z.discriminatedUnion(

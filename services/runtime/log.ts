@@ -94,8 +94,8 @@ export function createLateSink(): LateSink {
   let sink: DestinationStream | null = null;
   return {
     write(line) {
-      if (sink !== null) return void sink.write(line);
-      held.push(line);
+      if (sink === null) held.push(line);
+      else sink.write(line);
       if (held.length > HELD_LINES_MAX) held = held.slice(-HELD_LINES_MAX / 2);
     },
     open(file) {

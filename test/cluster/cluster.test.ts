@@ -1,14 +1,15 @@
 /** The published GPT-4 rollouts through a cluster of real processes: undisturbed, and with its parts killed. */
-import { spawnSync } from "node:child_process";
-import { mkdtemp, writeFile } from "node:fs/promises";
+import { spawn, spawnSync } from "node:child_process";
+import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { createInterface } from "node:readline";
+import { beforeAll, describe, expect, test } from "vitest";
 import { LocalCluster } from "../../deploy/local-cluster.ts";
 import { connectSweeps, type SweepClient } from "../../services/cli/sweep-client.ts";
 import { systemClock } from "../../services/runtime/clock.ts";
 import { createRandom } from "../../services/runtime/random.ts";
-import { coppice } from "../support/coppice.ts";
+import { CLI, coppice } from "../support/coppice.ts";
 import { dataFile, dataLines, NO_DATA } from "../support/data.ts";
 import { rowsOf } from "../support/in-process.ts";
 
@@ -52,8 +53,6 @@ describe.skipIf(missing !== null)(`the published GPT-4 rollouts${missing === nul
     expected = await rowsOf(sweep.output);
   });
 
-  afterAll(() => undefined);
-
   test("in one process: 403 of 10,000 correct, pass@k as published, every verdict as graded", async () => {
     const rows = expected.rollouts.map((line) => JSON.parse(line));
     expect(rows.length).toBe(10_000);
@@ -64,7 +63,7 @@ describe.skipIf(missing !== null)(`the published GPT-4 rollouts${missing === nul
       return (verdicts.get(`${record.problem}/${record.sample}`) === "correct") !== (record.graded === 1);
     });
     expect(disagreeing).toEqual([]);
-    const summary = JSON.parse(await (await import("node:fs/promises")).readFile(join(directory, "in-process", "summary.json"), "utf8"));
+    const summary = JSON.parse(await readFile(join(directory, "in-process", "summary.json"), "utf8"));
     const passAt = summary.strategies["best-of-n"].pass_at_k;
     const published = { 1: 0.0403, 2: 0.0728, 5: 0.14292, 10: 0.214769, 20: 0.295489, 50: 0.406848, 100: 0.49 };
     for (const [k, value] of Object.entries(published)) expect(passAt[k]).toBeCloseTo(value, 5);
@@ -95,7 +94,52 @@ describe.skipIf(missing !== null)(`the published GPT-4 rollouts${missing === nul
       await cluster.stop();
     }
   }, 300_000);
+
+  test("on a cluster whose Redis is killed and comes back empty: the same rows", async () => {
+    const { cluster, runs } = await startCluster("redis");
+    const sweeps = connectSweeps(cluster.coordinator, { clock: systemClock, random: createRandom(3) });
+    try {
+      await coppice(["submit", sweepFile, "--coordinator", cluster.coordinator]);
+      for await (const event of sweeps.watch("in-process")) {
+        if (event.kind === "ended") break;
+        if (event.kind !== "status" || event.status.rollouts < 500 || !cluster.isRunning("redis")) continue;
+        await cluster.kill("redis");
+        await rm(join(directory, "redis", "appendonlydir"), { recursive: true, force: true });
+        await cluster.startPart("redis");
+        break;
+      }
+      for await (const event of sweeps.watch("in-process")) if (event.kind === "ended") break;
+      expect(await rowsOf(join(runs, "in-process"))).toEqual(expected);
+    } finally {
+      sweeps.close();
+      await cluster.stop();
+    }
+  }, 300_000);
+
+  test("in one process that is killed again and again, and resumed: the same rows", async () => {
+    const output = join(directory, "killed-alone");
+    const first = ["run", sweepFile, "--json", "--set", `output=${output}`];
+    for (let kills = 0; kills < 4; kills += 1) {
+      await killedAfterTasks(kills === 0 ? first : ["run", "--resume", output, "--json"], 5 + 7 * kills);
+    }
+    const { status, err } = await coppice(["run", "--resume", output]);
+    expect({ status, err }).toMatchObject({ status: 0 });
+    expect(await rowsOf(output)).toEqual(expected);
+  }, 300_000);
 });
+
+/** Runs the command and kills it as soon as so many tasks have settled in this attempt. */
+async function killedAfterTasks(args: readonly string[], tasks: number): Promise<void> {
+  const child = spawn(process.execPath, [CLI, ...args], { stdio: ["ignore", "pipe", "ignore"] });
+  const gone = new Promise((done) => child.once("exit", done));
+  let settled = 0;
+  for await (const line of createInterface({ input: child.stdout })) {
+    if (JSON.parse(line).kind === "task") settled += 1;
+    if (settled >= tasks) child.kill("SIGKILL");
+  }
+  await gone;
+  expect(settled).toBeGreaterThanOrEqual(tasks);
+}
 
 /** Kills parts whenever the sweep has come a random bit further, starts them again, and waits for the end. */
 async function killWhileRunning(cluster: LocalCluster, sweeps: SweepClient, id: string): Promise<readonly string[]> {

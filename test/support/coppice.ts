@@ -2,7 +2,8 @@
 import { spawn } from "node:child_process";
 import { resolve } from "node:path";
 
-const CLI = resolve(import.meta.dirname, "../../services/cli/main.ts");
+/** The command's main file. */
+export const CLI = resolve(import.meta.dirname, "../../services/cli/main.ts");
 
 export interface Ended {
   readonly status: number | null;

@@ -1,0 +1,93 @@
+/** `coppice coordinator`: the process that sweeps are submitted to and workers report to. */
+import { readFile, readdir } from "node:fs/promises";
+import { basename, join, resolve } from "node:path";
+import { type Command, Option } from "commander";
+import { createCoordinator } from "../../coordinator/coordinator.ts";
+import type { Coordinator } from "../../coordinator/coordinator-api.ts";
+import { RUN_FILES } from "../../coordinator/run-directory.ts";
+import { createSweepService } from "../../coordinator/sweep-service.ts";
+import { serveWorkers } from "../../link/grpc-desk.ts";
+import { messageOf } from "../../runtime/errors.ts";
+import { serveRpc } from "../../runtime/rpc.ts";
+import { exposeCoordinator } from "../cluster-metrics.ts";
+import { exposeMetrics, openLanes, runDaemon, untilLeaving } from "../daemon.ts";
+import { EXIT } from "../exit-status.ts";
+import { loadRun, parseRun } from "../load-sweep.ts";
+import { DEFAULT_COORDINATOR, metricsOption, prefixOption, readToken, redisOption, tokenOption } from "../options.ts";
+import { createRunLogs } from "../run-logs.ts";
+import type { Shell } from "../shell.ts";
+import { programVersion } from "../version.ts";
+
+interface CoordinatorOptions {
+  readonly listen: string;
+  readonly redis: string;
+  readonly prefix: string;
+  readonly runs: string;
+  readonly resume: boolean;
+  readonly metrics?: string;
+  readonly tokenEnv: string;
+}
+
+export function coordinatorCommand(program: Command, shell: Shell, exit: (status: number) => void): void {
+  program
+    .command("coordinator")
+    .description("run the coordinator of a cluster; goes on with the unfinished runs that it finds")
+    .addOption(new Option("--listen <host:port>", "where clients and workers connect").default(DEFAULT_COORDINATOR))
+    .addOption(redisOption())
+    .addOption(prefixOption())
+    .option("--runs <directory>", "where run directories are made", "runs")
+    .option("--no-resume", "leave unfinished runs alone")
+    .addOption(metricsOption())
+    .addOption(tokenOption())
+    .action(async (options: CoordinatorOptions) => exit(await serve(options, shell)));
+}
+
+function serve(options: CoordinatorOptions, shell: Shell): Promise<number> {
+  const runLogs = createRunLogs((line) => shell.say(line.trimEnd()), shell.say);
+  return runDaemon(shell, { name: "coordinator", stream: runLogs.stream }, async (daemon) => {
+    const token = readToken(shell, options.tokenEnv);
+    const runs = resolve(shell.cwd, options.runs);
+    const lanes = await openLanes(daemon, shell, options);
+    const parts = { lanes, clock: shell.clock, log: daemon.log, version: programVersion() };
+    const coordinator = runLogs.watching(daemon.lifecycle.own("coordinator", createCoordinator(parts), (part) => part.close()));
+    if (options.resume) await goOn(coordinator, runs, shell);
+    const parseSweep = (text: string, source: string, overrides: readonly string[]) => {
+      const sweep = parseRun(text, { path: source, overrides });
+      // A client's path means nothing here; its last name is the sweep's id.
+      return { ...sweep, output: join(runs, basename(sweep.output)) };
+    };
+    const services = [serveWorkers(coordinator.desk, { clock: shell.clock }), createSweepService(coordinator, { parseSweep })];
+    const server = await serveRpc(services, { address: options.listen, token, onWarning: shell.say });
+    daemon.lifecycle.own("rpc", server, (part) => part.close());
+    exposeCoordinator(daemon.metrics, coordinator);
+    await exposeMetrics(daemon, options.metrics, shell);
+    shell.say(`coordinator on ${server.address}, runs in ${runs}`);
+    await untilLeaving(daemon.lifecycle.leaving);
+    return EXIT.settled;
+  });
+}
+
+/** Every run that has not ended: its coordinator was stopped, or died. One that cannot be opened is told, and left. */
+async function goOn(coordinator: Coordinator, runs: string, shell: Shell): Promise<void> {
+  const entries = await readdir(runs, { withFileTypes: true }).catch(() => []);
+  for (const entry of entries) {
+    const directory = join(runs, entry.name);
+    if (!entry.isDirectory() || entry.name.startsWith(".") || (await hasEnded(directory))) continue;
+    try {
+      await coordinator.reopen(await loadRun(directory, shell, []));
+      shell.say(`goes on with ${directory}`);
+    } catch (error) {
+      shell.say(`cannot go on with ${directory}: ${messageOf(error)}`);
+    }
+  }
+}
+
+/** A summary is written when a run stops; one that says "interrupted" may go on. */
+async function hasEnded(directory: string): Promise<boolean> {
+  const resolved = await readFile(join(directory, RUN_FILES.resolved), "utf8").catch(() => null);
+  if (resolved === null) return true;
+  const summary = await readFile(join(directory, RUN_FILES.summary), "utf8").catch(() => "{}");
+  const parsed: unknown = JSON.parse(summary);
+  const state = typeof parsed === "object" && parsed !== null && "state" in parsed ? parsed.state : null;
+  return state === "completed" || state === "cancelled";
+}

@@ -1,0 +1,58 @@
+/** `coppice strategies`: every strategy, its paper, its parameters with their defaults, and what a task of it costs. */
+import type { Command } from "commander";
+import type { Parameter, ParameterValues, Strategy } from "../../search/strategy.ts";
+import { CATALOGUE } from "../catalogue.ts";
+import { EXIT } from "../exit-status.ts";
+import type { Shell } from "../shell.ts";
+
+export function strategiesCommand(program: Command, shell: Shell, exit: (status: number) => void): void {
+  program
+    .command("strategies")
+    .description("list the strategies: parameters, defaults, paper, cost of a task")
+    .option("--json", "as JSON, for programs")
+    .action(({ json }: { readonly json?: boolean }) => {
+      if (json === true) shell.out(JSON.stringify(CATALOGUE.strategies.map(describe), null, 2));
+      else for (const line of CATALOGUE.strategies.flatMap(lines)) shell.out(line);
+      exit(EXIT.settled);
+    });
+}
+
+function describe(strategy: Strategy): Readonly<Record<string, unknown>> {
+  const { name, version, about, paper, parameters, isIndependentSampling } = strategy;
+  const defaults = defaultsOf(strategy);
+  return {
+    name, version, about, paper, parameters,
+    independent_samples: isIndependentSampling,
+    needs_process_verifier: strategy.needsProcessVerifier(defaults),
+    cost: strategy.cost(defaults),
+  };
+}
+
+function lines(strategy: Strategy): readonly string[] {
+  const defaults = defaultsOf(strategy);
+  const { rollouts, verifications } = strategy.cost(defaults);
+  const needs = strategy.needsProcessVerifier(defaults) ? "; needs a process_verifier" : "";
+  return [
+    `${strategy.name}: ${strategy.about}`,
+    `  ${strategy.paper}`,
+    `  by default at most ${rollouts} rollouts and ${verifications} verifications per task${needs}`,
+    ...Object.entries(strategy.parameters).map(([name, parameter]) => `    ${name} (${typeOf(parameter)}, default ${JSON.stringify(parameter.default)}): ${parameter.about}`),
+    "",
+  ];
+}
+
+function typeOf(parameter: Parameter): string {
+  switch (parameter.type) {
+    case "integer":
+    case "number":
+      return `${parameter.type} ${parameter.min}..${parameter.max}`;
+    case "choice":
+      return parameter.choices.join(" | ");
+    case "strings":
+      return "list of texts";
+  }
+}
+
+function defaultsOf(strategy: Strategy): ParameterValues<Strategy["parameters"]> {
+  return Object.fromEntries(Object.entries(strategy.parameters).map(([name, parameter]) => [name, parameter.default]));
+}

@@ -1,0 +1,62 @@
+/** `coppice watch`: follows a sweep on a coordinator to its end. */
+import type { Command } from "commander";
+import type { Summary } from "../../coordinator/status.ts";
+import { CoppiceError } from "../../runtime/errors.ts";
+import { createLifecycle } from "../../runtime/lifecycle.ts";
+import { silentLog } from "../../runtime/log.ts";
+import { EXIT } from "../exit-status.ts";
+import { tellEnd } from "../follow.ts";
+import { coordinatorOption, jsonOption, percent, tokenOption } from "../options.ts";
+import { createProgress, progressMode } from "../progress.ts";
+import { type Shell, quoteArgument } from "../shell.ts";
+import type { SweepClient } from "../sweep-client.ts";
+import { type ClientOptions, withSweeps } from "../sweeps.ts";
+
+export interface WatchOptions extends ClientOptions {
+  readonly json: boolean;
+  readonly failOnError: number;
+}
+
+export function watchCommand(program: Command, shell: Shell, exit: (status: number) => void): void {
+  program
+    .command("watch")
+    .description("follow a sweep on a coordinator to its end")
+    .argument("<id>", "the sweep's id")
+    .addOption(coordinatorOption())
+    .addOption(tokenOption())
+    .addOption(jsonOption())
+    .option("--fail-on-error <percent>", "tasks that may fail before the exit status is 2", percent, 100)
+    .action(async (id: string, options: WatchOptions) => {
+      exit(await withSweeps(shell, options, (sweeps) => watchSweep(sweeps, id, { options, shell })));
+    });
+}
+
+/** Shows the sweep's progress until it ends or the person leaves; the sweep goes on without them. */
+export async function watchSweep(
+  sweeps: SweepClient,
+  id: string,
+  { options, shell }: { readonly options: WatchOptions; readonly shell: Shell },
+): Promise<number> {
+  const lifecycle = createLifecycle({ process: shell.process, clock: shell.clock, tell: shell.say, log: silentLog });
+  const progress = createProgress(shell, progressMode(shell, options.json));
+  let output = "";
+  let summary: Summary | null = null;
+  try {
+    for await (const event of sweeps.watch(id, lifecycle.leaving)) {
+      progress.event(event);
+      if (event.kind === "status") output = event.status.output;
+      if (event.kind === "ended") summary = event.summary;
+    }
+  } catch (error) {
+    if (!lifecycle.leaving.aborted) throw error;
+  } finally {
+    progress.stop();
+    await lifecycle.close();
+  }
+  if (summary !== null) {
+    return tellEnd(summary, shell, { isJson: options.json, failPercentMax: options.failOnError, output, isResumableHere: false });
+  }
+  if (!lifecycle.leaving.aborted) throw new CoppiceError("unavailable", `sweep ${id}: the coordinator ended the stream before the sweep`);
+  shell.say(`the sweep goes on; watch it by: ${shell.program} watch ${quoteArgument(id)} --coordinator ${options.coordinator}`);
+  return EXIT.interrupted;
+}

@@ -1,0 +1,125 @@
+/** `coppice worker`: a rollout worker, which serves one host's lane. */
+import { hostname } from "node:os";
+import { randomInt } from "node:crypto";
+import type { Command } from "commander";
+import { complaintsOf } from "../../coordinator/sweep-complaint.ts";
+import { resolveHost } from "../../coordinator/sweep-resolve.ts";
+import { hostSchema } from "../../coordinator/sweep-schema.ts";
+import type { HostSpec } from "../../coordinator/sweep.ts";
+import { CoppiceError } from "../../runtime/errors.ts";
+import { createRandom } from "../../runtime/random.ts";
+import { createDriver } from "../../../workers/rollout/create-driver.ts";
+import { startRolloutWorker } from "../../../workers/rollout/rollout-worker.ts";
+import { exposeWorker } from "../cluster-metrics.ts";
+import { type Daemon, createLink, exposeMetrics, openLanes, runDaemon, untilLeaving } from "../daemon.ts";
+import { EXIT } from "../exit-status.ts";
+import { coordinatorOption, duration, metricsOption, prefixOption, redisOption, tokenOption, wholeNumber } from "../options.ts";
+import type { Shell } from "../shell.ts";
+import { SHIPPED_MODEL_PATH } from "../version.ts";
+
+/** What runs when the worker is told to leave may finish for so long. */
+const DRAIN_GRACE_MS = 20_000;
+
+interface WorkerOptions {
+  readonly engine: string;
+  readonly url?: string;
+  readonly apiKeyEnv?: string;
+  readonly model?: string;
+  readonly modelPath?: string;
+  readonly records?: string;
+  readonly sequences?: number;
+  readonly contextTokens?: number;
+  readonly threads?: number;
+  readonly reproducible?: true;
+  readonly concurrency?: number;
+  readonly timeout?: number;
+  readonly wait: number;
+  readonly id?: string;
+  readonly coordinator: string;
+  readonly redis: string;
+  readonly prefix: string;
+  readonly metrics?: string;
+  readonly tokenEnv: string;
+}
+
+export function workerCommand(program: Command, shell: Shell, exit: (status: number) => void): void {
+  program
+    .command("worker")
+    .description("run a rollout worker: serves the lane of one host")
+    .requiredOption("--engine <engine>", "embedded, openai (or vllm, sglang, llama-server), replay")
+    .option("--url <url>", "openai: the host's address, such as http://gpu1:8000")
+    .option("--api-key-env <name>", "openai: environment variable that holds the host's key")
+    .option("--model <name>", "openai: the model to ask for, where the host serves several")
+    .option("--model-path <file>", "embedded: the GGUF file (default: the small model of the project)")
+    .option("--sequences <n>", "embedded: rollouts decoded at once", wholeNumber(1))
+    .option("--context-tokens <n>", "embedded: longest prompt plus completion", wholeNumber(1))
+    .option("--threads <n>", "embedded: threads of one evaluation", wholeNumber(1))
+    .option("--reproducible", "embedded: the same texts whatever runs beside them")
+    .option("--records <file>", "replay: the records (JSONL)")
+    .option("--concurrency <n>", "openai, replay: rollouts at once", wholeNumber(1))
+    .option("--timeout <duration>", "openai: longest silence within a request", duration)
+    .option("--wait <duration>", "how long to wait for a host that is not up yet", duration, 600_000)
+    .option("--id <name>", "unique name of the worker and its host (default: machine, engine, process)")
+    .addOption(coordinatorOption())
+    .addOption(redisOption())
+    .addOption(prefixOption())
+    .addOption(metricsOption())
+    .addOption(tokenOption())
+    .action(async (options: WorkerOptions) => exit(await work(options, shell)));
+}
+
+function work(options: WorkerOptions, shell: Shell): Promise<number> {
+  const spec = hostOf(options, shell);
+  return runDaemon(shell, { name: spec.id }, (daemon) => serveHost(daemon, spec, { options, shell }));
+}
+
+async function serveHost(
+  daemon: Daemon,
+  spec: HostSpec,
+  { options, shell }: { readonly options: WorkerOptions; readonly shell: Shell },
+): Promise<number> {
+  const { lifecycle, log } = daemon;
+  const random = createRandom(randomInt(2 ** 31));
+  const driver = await createDriver(spec, { model: options.model ?? null, env: shell.env, clock: shell.clock, random });
+  lifecycle.own("driver", driver, (part) => part.close());
+  const lanes = await openLanes(daemon, shell, options);
+  const link = createLink(daemon, shell, options);
+  const parts = { id: spec.id, hostId: spec.id, driver, lanes, link, clock: shell.clock, log, signal: lifecycle.leaving };
+  const worker = await startRolloutWorker({ ...parts, limits: { startWaitMs: options.wait } });
+  exposeWorker(daemon.metrics, spec.id, () => worker.metrics());
+  await exposeMetrics(daemon, options.metrics, shell);
+  shell.say(`worker ${spec.id} serves "${worker.host.model}" to ${options.coordinator}`);
+  const lost = await Promise.race([worker.ended, untilLeaving(lifecycle.leaving).then(() => null)]);
+  if (lost !== null) throw lost;
+  await worker.drain(DRAIN_GRACE_MS);
+  return EXIT.settled;
+}
+
+/** The host that the flags describe; complaints name the flags. */
+function hostOf(options: WorkerOptions, shell: Shell): HostSpec {
+  const given = {
+    engine: options.engine,
+    url: options.url,
+    api_key_env: options.apiKeyEnv,
+    model_path: options.modelPath,
+    records: options.records,
+    sequences: options.sequences,
+    context_tokens: options.contextTokens,
+    threads: options.threads,
+    reproducible: options.reproducible,
+    concurrency: options.concurrency,
+    timeout_ms: options.timeout,
+    id: options.id,
+  };
+  const host = Object.fromEntries(Object.entries(given).filter(([, value]) => value !== undefined));
+  const parsed = hostSchema.safeParse(host);
+  if (parsed.success) {
+    const id = options.id ?? `${hostname()}-${options.engine}-${shell.process.pid}`.replaceAll(/[^A-Za-z0-9._-]/g, "-").slice(-64);
+    return resolveHost(parsed.data, { id, directory: shell.cwd, shippedModelPath: SHIPPED_MODEL_PATH });
+  }
+  const complaints = complaintsOf(parsed.error.issues, host).map(({ path, message }) => {
+    const flag = `--${path.join("").replaceAll("_", "-").replace("timeout-ms", "timeout")}`;
+    return `${flag}: ${message.startsWith("unknown key") ? `does not go with --engine ${options.engine}` : message}`;
+  });
+  throw new CoppiceError("invalid_argument", complaints.join("\n"));
+}

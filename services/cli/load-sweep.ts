@@ -1,0 +1,103 @@
+/** From a path on the command line to a sweep that is checked whole, problems included; before anything is spent. */
+import { readFile } from "node:fs/promises";
+import { join, relative, resolve } from "node:path";
+import { CoppiceError, messageOf } from "../runtime/errors.ts";
+import { type ProblemCheck, type ProblemOptions, checkProblems, complaintText, readProblems } from "../coordinator/problem-file.ts";
+import { templateFields } from "../coordinator/prompt-template.ts";
+import { RUN_FILES } from "../coordinator/run-directory.ts";
+import { parseSweepFile } from "../coordinator/sweep-file.ts";
+import { type ProblemSource, renderResolved, resolveSweep } from "../coordinator/sweep-resolve.ts";
+import type { Problem, Sweep } from "../coordinator/sweep.ts";
+import { CATALOGUE } from "./catalogue.ts";
+import type { Shell } from "./shell.ts";
+import { SHIPPED_MODEL_PATH, programVersion } from "./version.ts";
+
+export interface LoadOptions {
+  /** `--set` flags, as typed. */
+  readonly overrides: readonly string[];
+  /** Leave out problems that are not valid instead of refusing the sweep. */
+  readonly skipInvalid: boolean;
+}
+
+export interface LoadedSweep {
+  readonly sweep: Sweep;
+  /** What the check of the problems found; invalid ones are left out. */
+  readonly check: ProblemCheck;
+  /** The valid problems, read anew at each call. */
+  problems(): AsyncIterable<Problem>;
+  /** The file as given, and the YAML of the sweep as it will run. */
+  readonly given: string;
+  readonly resolved: string;
+}
+
+/**
+ * @param path The sweep file.
+ * @throws not_found or invalid_argument with every complaint, each with file and line.
+ */
+export async function loadSweep(path: string, shell: Shell, options: LoadOptions): Promise<LoadedSweep> {
+  const given = await readText(resolve(shell.cwd, path), path);
+  const file = parseSweepFile(given, { file: path, catalogue: CATALOGUE, overrides: options.overrides, cwd: shell.cwd });
+  const place = { catalogue: CATALOGUE, file: resolve(shell.cwd, path), shippedModelPath: SHIPPED_MODEL_PATH };
+  const { sweep, problems } = resolveSweep(file, place);
+  const reading: ProblemOptions = { file: problemsName(problems, shell), fields: templateFields(sweep.promptTemplate) };
+  const check = await checkProblems(problems, reading);
+  refuseInvalid(check, reading.file, options);
+  const origin = { problems, version: programVersion(), problemsSha256: check.sha256 };
+  return { sweep, check, given, resolved: renderResolved(sweep, origin), problems: () => readProblems(problems, check, reading) };
+}
+
+/** Keys that may change between attempts at one run: where it runs and how much it may spend. */
+const RESUMABLE_KEYS = ["budget", "hosts"];
+
+/**
+ * The sweep of a run directory, from its `resolved.yaml`.
+ * @throws not_found for a directory that is none; invalid_argument for an override that would make it another sweep.
+ */
+export async function loadRun(directory: string, shell: Shell, overrides: readonly string[]): Promise<Sweep> {
+  const refused = overrides.find((flag) => !RESUMABLE_KEYS.includes(flag.split(/[.=]/)[0] ?? ""));
+  if (refused !== undefined) {
+    const message = `--set ${refused}: a run that is resumed may change ${RESUMABLE_KEYS.join(" and ")} only; another sweep needs another run`;
+    throw new CoppiceError("invalid_argument", message);
+  }
+  const output = resolve(shell.cwd, directory);
+  const path = join(output, RUN_FILES.resolved);
+  const text = await readText(path, `${directory}: expected a run directory`);
+  return parseRun(text, { path, output, overrides, cwd: shell.cwd });
+}
+
+/** The sweep that a `resolved.yaml` says. */
+export function parseRun(
+  text: string,
+  place: { readonly path: string; readonly output?: string; readonly overrides?: readonly string[]; readonly cwd?: string },
+): Sweep {
+  const { path, overrides = [], cwd = "." } = place;
+  const output = place.output === undefined ? {} : { output: place.output };
+  const file = parseSweepFile(text, { file: path, catalogue: CATALOGUE, overrides, cwd });
+  return resolveSweep(file, { catalogue: CATALOGUE, file: path, shippedModelPath: SHIPPED_MODEL_PATH, ...output }).sweep;
+}
+
+function refuseInvalid(check: ProblemCheck, file: string, { skipInvalid }: LoadOptions): void {
+  if (check.invalid.size > 0 && !skipInvalid) {
+    const advice = `the sweep was not started; --skip-invalid leaves these ${check.invalid.size} out and runs ${check.count}`;
+    throw new CoppiceError("invalid_argument", `${complaintText(check)}\n${advice}`);
+  }
+  if (check.count === 0) throw new CoppiceError("invalid_argument", `${file}: expected at least one problem, found none`);
+}
+
+async function readText(path: string, name: string): Promise<string> {
+  try {
+    return await readFile(path, "utf8");
+  } catch (error) {
+    throw new CoppiceError("not_found", `${name}: cannot be read: ${messageOf(error)}`, { cause: error });
+  }
+}
+
+function problemsName(source: ProblemSource, shell: Shell): string {
+  return typeof source === "string" ? shownPath(source, shell) : "problems";
+}
+
+/** A path as the person would write it: relative to where they are, unless that is longer. */
+export function shownPath(path: string, shell: Shell): string {
+  const near = relative(shell.cwd, path);
+  return near !== "" && near.length < path.length ? near : path;
+}

@@ -1,0 +1,7 @@
+/** Every kind of verifier. A thread of the pool and the sweep file's schema both read it here. */
+import type { Verifier } from "./verifier.ts";
+import { exact } from "./verifiers/exact.ts";
+import { game24 } from "./verifiers/game24.ts";
+import { numeric } from "./verifiers/numeric.ts";
+
+export const VERIFIERS: readonly Verifier[] = [exact, game24, numeric];
