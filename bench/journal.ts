@@ -6,7 +6,11 @@ import { mkdtemp, open, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Journal } from "../services/coordinator/journal.ts";
-import { JOURNAL_FORMAT, type JournalEntry, type JournalHeader } from "../services/coordinator/journal-entry.ts";
+import {
+  JOURNAL_FORMAT,
+  type JournalEntry,
+  type JournalHeader,
+} from "../services/coordinator/journal-entry.ts";
 
 const ENTRIES = 20_000;
 const ROUNDS = 3;
@@ -25,7 +29,13 @@ function entry(n: number): JournalEntry {
     kind: "answer",
     task: `best-of-n/p${n % 500}`,
     ask: `0/0.${n}`,
-    result: { kind: "rollout", text: "x".repeat(1_800), finishReason: "stop", stopString: null, meanLogprob: null },
+    result: {
+      kind: "rollout",
+      text: "x".repeat(1_800),
+      finishReason: "stop",
+      stopString: null,
+      meanLogprob: null,
+    },
     usage: { promptTokens: 100, cachedTokens: 90, completionTokens: 400 },
     charge: { rollouts: 1, completionTokens: 400 },
     host: "h1",
@@ -53,7 +63,9 @@ async function bare(group: number): Promise<number> {
   const file = await open(join(directory, "f"), "a");
   const startedMs = performance.now();
   for (let n = 0; n < ENTRIES; n += group) {
-    await file.writev(Array.from({ length: group }, (_, k) => Buffer.from(`${JSON.stringify(entry(n + k))}\n`)));
+    await file.writev(
+      Array.from({ length: group }, (_, k) => Buffer.from(`${JSON.stringify(entry(n + k))}\n`)),
+    );
     await file.datasync();
   }
   const perSecond = ENTRIES / ((performance.now() - startedMs) / 1_000);
@@ -62,7 +74,8 @@ async function bare(group: number): Promise<number> {
   return perSecond;
 }
 
-const median = (values: readonly number[]): number => values.toSorted((a, b) => a - b)[values.length >> 1] ?? 0;
+const median = (values: readonly number[]): number =>
+  values.toSorted((a, b) => a - b)[values.length >> 1] ?? 0;
 console.log("group  journal/s  write+fdatasync/s  ratio (median of 3, interleaved)");
 for (const group of [16, 64, 256]) {
   const ours: number[] = [];
@@ -72,5 +85,7 @@ for (const group of [16, 64, 256]) {
     theirs.push(await bare(group));
   }
   const [a, b] = [median(ours), median(theirs)];
-  console.log(`${String(group).padStart(5)} ${a.toFixed(0).padStart(10)} ${b.toFixed(0).padStart(18)}  ${(a / b).toFixed(2)}`);
+  console.log(
+    `${String(group).padStart(5)} ${a.toFixed(0).padStart(10)} ${b.toFixed(0).padStart(18)}  ${(a / b).toFixed(2)}`,
+  );
 }

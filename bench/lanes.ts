@@ -62,11 +62,17 @@ async function throughBareBullmq(url: string, name: string): Promise<Rates> {
     async () => {
       for (let start = 0; start < JOBS; start += 100) {
         const chunk = jobs.slice(start, start + 100);
-        await queue.addBulk(chunk.map((job) => ({ name: job.kind, data: job, opts: { jobId: job.id, ...options } })));
+        await queue.addBulk(
+          chunk.map((job) => ({ name: job.kind, data: job, opts: { jobId: job.id, ...options } })),
+        );
       }
     },
     (onJob) => {
-      worker = new Worker(name, async () => onJob(), { connection, prefix: "bench", concurrency: CONCURRENCY });
+      worker = new Worker(name, async () => onJob(), {
+        connection,
+        prefix: "bench",
+        concurrency: CONCURRENCY,
+      });
     },
   );
   await (worker as Worker | null)?.close(); // assigned in the callback, which the compiler does not see
@@ -75,7 +81,8 @@ async function throughBareBullmq(url: string, name: string): Promise<Rates> {
   return rates;
 }
 
-const median = (values: readonly number[]): number => values.toSorted((a, b) => a - b)[values.length >> 1] ?? 0;
+const median = (values: readonly number[]): number =>
+  values.toSorted((a, b) => a - b)[values.length >> 1] ?? 0;
 const spread = (values: readonly number[]): string =>
   `${Math.round(Math.min(...values))}-${Math.round(Math.max(...values))}`;
 
@@ -85,11 +92,15 @@ const cases: readonly (readonly [string, (round: number) => Promise<Rates>])[] =
   [
     "BullMQ lanes",
     (round) =>
-      throughLanes(createBullmqLanes({ redisUrl: redis.url, prefix: "bench", clock: systemClock }), `lane-${round}`),
+      throughLanes(
+        createBullmqLanes({ redisUrl: redis.url, prefix: "bench", clock: systemClock }),
+        `lane-${round}`,
+      ),
   ],
   [
     "memory lanes",
-    (round) => throughLanes(createMemoryLanes({ clock: systemClock, random: createRandom(round) }), `lane-${round}`),
+    (round) =>
+      throughLanes(createMemoryLanes({ clock: systemClock, random: createRandom(round) }), `lane-${round}`),
   ],
 ];
 const results = new Map<string, Rates[]>(cases.map(([name]) => [name, []]));
@@ -105,7 +116,9 @@ await redis.stop();
 const bare = results.get("bare BullMQ") ?? [];
 const ratio = (rates: readonly Rates[], of: keyof Rates): string =>
   `x${(median(rates.map((rate) => rate[of])) / median(bare.map((rate) => rate[of]))).toFixed(2)}`;
-console.log(`node bench/lanes.ts: ${JOBS} jobs, c=${CONCURRENCY}, median of ${ROUNDS} interleaved rounds (min-max), jobs/s`);
+console.log(
+  `node bench/lanes.ts: ${JOBS} jobs, c=${CONCURRENCY}, median of ${ROUNDS} interleaved rounds (min-max), jobs/s`,
+);
 console.log(`${cpus().length} cores, node ${process.version}, ${redis.kind}`);
 console.table(
   Object.fromEntries(

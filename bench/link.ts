@@ -26,10 +26,23 @@ const ROUNDS = 5;
 const IN_FLIGHT = 512;
 
 const REPORT: Report = {
-  sweep: "bench", task: "best-of-n/p1", ask: "0/12", job: "job-1", attempt: 1, worker: "bench", host: "host-a",
-  result: { kind: "rollout", text: "10 - 4 = 6 left 5 6 6\n".repeat(93), finishReason: "stop", stopString: null, meanLogprob: -0.5 },
+  sweep: "bench",
+  task: "best-of-n/p1",
+  ask: "0/12",
+  job: "job-1",
+  attempt: 1,
+  worker: "bench",
+  host: "host-a",
+  result: {
+    kind: "rollout",
+    text: "10 - 4 = 6 left 5 6 6\n".repeat(93),
+    finishReason: "stop",
+    stopString: null,
+    meanLogprob: -0.5,
+  },
   usage: { promptTokens: 31, cachedTokens: 28, completionTokens: 790 },
-  startedMs: 1_700_000_000_000, endedMs: 1_700_000_001_000,
+  startedMs: 1_700_000_000_000,
+  endedMs: 1_700_000_001_000,
 };
 
 if (process.argv[2] === "serve") await serveBoth();
@@ -53,7 +66,9 @@ async function serveBoth(): Promise<void> {
     segments: () => ({}),
     leave: () => ({}),
   });
-  const servers = await Promise.all([desk, bare].map((service) => serveRpc([service], { address: "127.0.0.1:0" })));
+  const servers = await Promise.all(
+    [desk, bare].map((service) => serveRpc([service], { address: "127.0.0.1:0" })),
+  );
   process.send?.(servers.map(({ address }) => address));
   process.on("message", () => process.send?.(process.cpuUsage()));
   process.on("disconnect", () => process.exit(0));
@@ -75,19 +90,32 @@ async function measure(): Promise<void> {
     for (const way of ["link", "bare"] as const) {
       const [worker, coordinator] = [cpuOfWorker(), await cpuOfServer()];
       const perSecond = await ways[way]();
-      const figure = { perSecond, workerUs: (cpuOfWorker() - worker) / REPORTS, coordinatorUs: ((await cpuOfServer()) - coordinator) / REPORTS };
+      const figure = {
+        perSecond,
+        workerUs: (cpuOfWorker() - worker) / REPORTS,
+        coordinatorUs: ((await cpuOfServer()) - coordinator) / REPORTS,
+      };
       if (round > 0) figures[way].push(figure);
     }
   }
   server.disconnect();
-  console.log(`node ${process.version}, ${cpus().length} x ${cpus()[0]?.model ?? "unknown processor"}; ${REPORTS} reports of 2 KB a round`);
+  console.log(
+    `node ${process.version}, ${cpus().length} x ${cpus()[0]?.model ?? "unknown processor"}; ${REPORTS} reports of 2 KB a round`,
+  );
   for (const [way, rounds] of Object.entries(figures)) {
     const rates = rounds.map(({ perSecond }) => perSecond);
-    const [workerUs, coordinatorUs] = [median(rounds.map((round) => round.workerUs)), median(rounds.map((round) => round.coordinatorUs))];
-    console.log(`${way}: median ${rate(median(rates))} reports/s (${rate(Math.min(...rates))} to ${rate(Math.max(...rates))}); CPU of a report: worker ${workerUs.toFixed(1)} us, coordinator ${coordinatorUs.toFixed(1)} us`);
+    const [workerUs, coordinatorUs] = [
+      median(rounds.map((round) => round.workerUs)),
+      median(rounds.map((round) => round.coordinatorUs)),
+    ];
+    console.log(
+      `${way}: median ${rate(median(rates))} reports/s (${rate(Math.min(...rates))} to ${rate(Math.max(...rates))}); CPU of a report: worker ${workerUs.toFixed(1)} us, coordinator ${coordinatorUs.toFixed(1)} us`,
+    );
   }
   const ofLink = median(figures.link.map(({ perSecond }) => perSecond));
-  console.log(`link / bare stream: ${(ofLink / median(figures.bare.map(({ perSecond }) => perSecond))).toFixed(2)}`);
+  console.log(
+    `link / bare stream: ${(ofLink / median(figures.bare.map(({ perSecond }) => perSecond))).toFixed(2)}`,
+  );
 }
 
 interface Figure {
@@ -102,7 +130,7 @@ async function throughLink(address: string): Promise<number> {
   const startMs = performance.now();
   let left = REPORTS;
   const reporter = async (): Promise<void> => {
-    for (; left > 0; ) {
+    for (; left > 0;) {
       left -= 1;
       await link.report(REPORT);
     }
@@ -118,7 +146,12 @@ async function throughBareStream(address: string): Promise<number> {
   const startMs = performance.now();
   const batches = (async function* () {
     for (let first = 0; first < REPORTS; first += BATCH) {
-      yield { reports: Array.from({ length: BATCH }, (_, index) => ({ number: first + index, report: reportToWire(REPORT) })) };
+      yield {
+        reports: Array.from({ length: BATCH }, (_, index) => ({
+          number: first + index,
+          report: reportToWire(REPORT),
+        })),
+      };
     }
   })();
   for await (const _ of client.call.report(batches));

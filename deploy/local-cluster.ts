@@ -41,7 +41,10 @@ export class LocalCluster {
   readonly #env: Readonly<Record<string, string>>;
   readonly #parts: ReadonlyMap<string, Part>;
 
-  private constructor(options: LocalClusterOptions, ports: { readonly redis: number; readonly coordinator: number }) {
+  private constructor(
+    options: LocalClusterOptions,
+    ports: { readonly redis: number; readonly coordinator: number },
+  ) {
     this.#directory = options.directory;
     this.#env = options.env ?? {};
     this.coordinator = `127.0.0.1:${ports.coordinator}`;
@@ -53,7 +56,8 @@ export class LocalCluster {
     const coppice = (name: string, args: readonly string[], port: number | null): void => {
       add(name, process.execPath, [CLI, ...args], port);
     };
-    if (options.redisUrl === undefined) add("redis", "redis-server", redisArgs(options.directory, ports.redis), ports.redis);
+    if (options.redisUrl === undefined)
+      add("redis", "redis-server", redisArgs(options.directory, ports.redis), ports.redis);
     const common = ["--redis", this.redisUrl];
     const listen = ["--listen", this.coordinator, "--runs", options.runs];
     coppice("coordinator", ["coordinator", ...listen, ...common], ports.coordinator);
@@ -135,7 +139,8 @@ export class LocalCluster {
     const deadline = performance.now() + START_MS_MAX;
     while (!(await accepts(port))) {
       if (!this.isRunning(name)) throw new Error(`${name} ended before it listened; see ${this.logOf(name)}`);
-      if (performance.now() > deadline) throw new Error(`${name} did not listen within ${START_MS_MAX} ms; see ${this.logOf(name)}`);
+      if (performance.now() > deadline)
+        throw new Error(`${name} did not listen within ${START_MS_MAX} ms; see ${this.logOf(name)}`);
       await new Promise((done) => setTimeout(done, 50));
     }
   }

@@ -14,10 +14,15 @@ const directory = await mkdtemp(join(tmpdir(), "coppice-cluster-"));
 const cluster = await LocalCluster.start({
   directory,
   runs: resolve("runs"),
-  workers: [["--engine", "embedded"], ["--engine", "embedded"]],
+  workers: [
+    ["--engine", "embedded"],
+    ["--engine", "embedded"],
+  ],
   verifiers: 1,
 });
-console.log(`cluster: ${cluster.parts.join(", ")}; Redis at ${cluster.redisUrl}, coordinator at ${cluster.coordinator}`);
+console.log(
+  `cluster: ${cluster.parts.join(", ")}; Redis at ${cluster.redisUrl}, coordinator at ${cluster.coordinator}`,
+);
 console.log(`logs: ${directory}`);
 const cli = resolve(import.meta.dirname, "../services/cli/main.ts");
 const args = [cli, "submit", sweep, "--watch", "--coordinator", cluster.coordinator, ...options];

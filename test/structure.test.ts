@@ -50,7 +50,9 @@ function filesUnder(folder: string): readonly string[] {
 
 function importsOf(file: string): readonly Import[] {
   const text = readFileSync(join(root, file), "utf8");
-  const found = text.matchAll(/(?:^|\n)(?:import|export)\s[^"';]*?from\s+"([^"]+)"|import\(\s*"([^"]+)"\s*\)/g);
+  const found = text.matchAll(
+    /(?:^|\n)(?:import|export)\s[^"';]*?from\s+"([^"]+)"|import\(\s*"([^"]+)"\s*\)/g,
+  );
   return [...found].map(([, fixed, dynamic]) => {
     const target = fixed ?? dynamic ?? "";
     if (!target.startsWith(".")) return { file, target, isOurs: false };
@@ -78,7 +80,10 @@ describe("structure", () => {
 
   test("a package is imported only where its folder owns it", () => {
     const wrong = imports.filter(({ file, target, isOurs }) => {
-      const name = target.split("/").slice(0, target.startsWith("@") ? 2 : 1).join("/");
+      const name = target
+        .split("/")
+        .slice(0, target.startsWith("@") ? 2 : 1)
+        .join("/");
       const allowed = ONLY_IN[name];
       return !isOurs && allowed !== undefined && !allowed.some((place) => file.startsWith(place));
     });
@@ -91,7 +96,10 @@ describe("structure", () => {
   });
 
   test("there is no cycle among files", () => {
-    const next = Map.groupBy(imports.filter(({ isOurs }) => isOurs), ({ file }) => file);
+    const next = Map.groupBy(
+      imports.filter(({ isOurs }) => isOurs),
+      ({ file }) => file,
+    );
     const done = new Set<string>();
     const path: string[] = [];
     const cycles: string[] = [];

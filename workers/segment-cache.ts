@@ -52,18 +52,18 @@ export function createSegmentCache(options: {
     const forget = (): void => {
       for (const id of ids) if (fetching.get(id) === fetch) fetching.delete(id);
     };
-    segments.then(
-      (texts) => {
-        forget();
-        for (const [id, text] of texts) held.put(id, text);
-      },
-      forget,
-    );
+    segments.then((texts) => {
+      forget();
+      for (const [id, text] of texts) held.put(id, text);
+    }, forget);
     return fetch;
   }
 
   /** Starts requests for what nobody asks for yet; `join` says whether the requests of others count. */
-  function requestsFor(ids: readonly SegmentId[], join: "join" | "alone"): { readonly mine: readonly Fetch[]; readonly theirs: readonly Fetch[] } {
+  function requestsFor(
+    ids: readonly SegmentId[],
+    join: "join" | "alone",
+  ): { readonly mine: readonly Fetch[]; readonly theirs: readonly Fetch[] } {
     const theirs = new Set<Fetch>();
     const unasked: SegmentId[] = [];
     for (const id of ids) {
@@ -109,7 +109,8 @@ export function createSegmentCache(options: {
     if (texts.size < wanted.size) await collect(wanted, texts, { signal, join: "alone" });
     return ids.map((id) => {
       const text = texts.get(id);
-      if (text === undefined) throw new CoppiceError("internal", `expected segment ${id} from the coordinator, found none`);
+      if (text === undefined)
+        throw new CoppiceError("internal", `expected segment ${id} from the coordinator, found none`);
       return text;
     });
   }
@@ -128,7 +129,8 @@ async function waitFor(fetch: Fetch, signal: AbortSignal): Promise<ReadonlyMap<S
     return await orAbort(fetch.segments, signal);
   } finally {
     fetch.waiters -= 1;
-    if (fetch.waiters === 0) fetch.abort.abort(new CoppiceError("cancelled", "nobody waits for these segments"));
+    if (fetch.waiters === 0)
+      fetch.abort.abort(new CoppiceError("cancelled", "nobody waits for these segments"));
   }
 }
 

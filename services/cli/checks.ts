@@ -33,8 +33,12 @@ const NODE_MAJOR_MIN = 24;
 /** Looks, and never throws: what is missing is a finding. */
 export async function lookAt({ name, isNeeded, look }: Check, shell: Shell): Promise<Finding> {
   const late = new AbortController();
-  const timer = shell.clock.after(CHECK_MS, () => late.abort(new CoppiceError("deadline_exceeded", `no answer within ${CHECK_MS / 1_000} s`)));
-  const expired = new Promise<never>((_, reject) => late.signal.addEventListener("abort", () => reject(late.signal.reason)));
+  const timer = shell.clock.after(CHECK_MS, () =>
+    late.abort(new CoppiceError("deadline_exceeded", `no answer within ${CHECK_MS / 1_000} s`)),
+  );
+  const expired = new Promise<never>((_, reject) =>
+    late.signal.addEventListener("abort", () => reject(late.signal.reason)),
+  );
   try {
     return { check: name, state: "ok", message: await Promise.race([look(late.signal), expired]) };
   } catch (error) {
@@ -46,7 +50,13 @@ export async function lookAt({ name, isNeeded, look }: Check, shell: Shell): Pro
 
 /** What `coppice run` needs with nothing else installed. */
 export function localChecks(shell: Shell): readonly Check[] {
-  const host: HostSpec = { engine: "embedded", id: "embedded", ...HOST_DEFAULTS.embedded, sequences: 1, model_path: SHIPPED_MODEL_PATH };
+  const host: HostSpec = {
+    engine: "embedded",
+    id: "embedded",
+    ...HOST_DEFAULTS.embedded,
+    sequences: 1,
+    model_path: SHIPPED_MODEL_PATH,
+  };
   return [
     { name: "coppice", isNeeded: true, look: () => Promise.resolve(`version ${programVersion()}`) },
     { name: "node", isNeeded: true, look: () => Promise.resolve(nodeVersion()) },
@@ -62,7 +72,12 @@ export function redisCheck(url: string, shell: Shell, isNeeded: boolean): Check 
     isNeeded,
     async look() {
       const warnings: string[] = [];
-      const lanes = createBullmqLanes({ redisUrl: url, prefix: "coppice", clock: shell.clock, onWarning: (message) => warnings.push(message) });
+      const lanes = createBullmqLanes({
+        redisUrl: url,
+        prefix: "coppice",
+        clock: shell.clock,
+        onWarning: (message) => warnings.push(message),
+      });
       try {
         await lanes.ping();
         return ["answers", ...warnings].join("; ");
@@ -96,7 +111,8 @@ export function hostCheck(spec: HostSpec, model: string | null, shell: Shell): C
       const driver = await createDriver(spec, { model, env: shell.env, clock: shell.clock, random });
       try {
         const facts = await driver.probe(signal);
-        const context = facts.contextTokens === null ? "context unknown" : `context ${facts.contextTokens} tokens`;
+        const context =
+          facts.contextTokens === null ? "context unknown" : `context ${facts.contextTokens} tokens`;
         return `serves "${facts.model}", ${context}, ${facts.concurrency} rollouts at once`;
       } finally {
         await driver.close();
@@ -106,7 +122,11 @@ export function hostCheck(spec: HostSpec, model: string | null, shell: Shell): C
 }
 
 /** A sweep: the file, its problems, and its hosts. A file that is wrong is one finding. */
-export async function sweepChecks(path: string, overrides: readonly string[], shell: Shell): Promise<readonly Check[]> {
+export async function sweepChecks(
+  path: string,
+  overrides: readonly string[],
+  shell: Shell,
+): Promise<readonly Check[]> {
   try {
     const { sweep, check } = await loadSweep(path, shell, { overrides, skipInvalid: false });
     const found = `${check.count} problems x ${sweep.arms.length} strategies`;
@@ -128,6 +148,8 @@ async function bubblewrap(signal: AbortSignal): Promise<string> {
     const { stdout } = await promisify(execFile)("bwrap", ["--version"], { signal });
     return stdout.trim();
   } catch (error) {
-    throw new Error(`not found; only verifiers that run programs will need it (${messageOf(error)})`, { cause: error });
+    throw new Error(`not found; only verifiers that run programs will need it (${messageOf(error)})`, {
+      cause: error,
+    });
   }
 }

@@ -6,7 +6,8 @@ import { cachedShare } from "./progress-line.ts";
 
 /** Series of the sweeps that a coordinator holds. Unknown numbers have no series (I8). */
 export function exposeCoordinator(metrics: Metrics, coordinator: Coordinator): void {
-  const gauge = (name: string, about: string, labels: readonly string[] = ["sweep"]) => metrics.gauge({ name, about, labels });
+  const gauge = (name: string, about: string, labels: readonly string[] = ["sweep"]) =>
+    metrics.gauge({ name, about, labels });
   const tasks = gauge("coppice_tasks", "Tasks by state", ["sweep", "state"]);
   const solved = gauge("coppice_solved", "Tasks with a correct candidate");
   const rollouts = gauge("coppice_rollouts", "Rollouts answered");
@@ -18,15 +19,29 @@ export function exposeCoordinator(metrics: Metrics, coordinator: Coordinator): v
   const elapsed = gauge("coppice_elapsed_seconds", "Time that the sweep has run");
   const lane = gauge("coppice_lane_depth", "Asks in the lane of a host", ["host", "state"]);
   const openTasks = gauge("coppice_host_open_tasks", "Tasks whose tree lives on a host", ["host"]);
-  const gauges = [tasks, solved, rollouts, verifications, tokens, share, inFlight, failures, elapsed, lane, openTasks];
+  const gauges = [
+    tasks,
+    solved,
+    rollouts,
+    verifications,
+    tokens,
+    share,
+    inFlight,
+    failures,
+    elapsed,
+    lane,
+    openTasks,
+  ];
 
   function expose(status: SweepStatus): void {
     const sweep = status.id;
-    for (const [state, n] of Object.entries(status.tasks)) if (state !== "total") tasks.set(n, { sweep, state });
+    for (const [state, n] of Object.entries(status.tasks))
+      if (state !== "total") tasks.set(n, { sweep, state });
     solved.set(status.solved, { sweep });
     rollouts.set(status.rollouts, { sweep });
     verifications.set(status.verifications, { sweep });
-    for (const [kind, n] of Object.entries(status.usage)) if (n !== null) tokens.set(n, { sweep, kind: kind.replace(/_tokens$/, "") });
+    for (const [kind, n] of Object.entries(status.usage))
+      if (n !== null) tokens.set(n, { sweep, kind: kind.replace(/_tokens$/, "") });
     const cached = cachedShare(status.usage);
     if (cached !== null) share.set(cached, { sweep });
     inFlight.set(status.in_flight, { sweep });
@@ -57,7 +72,11 @@ interface HistogramReading {
  * the same.
  */
 export function exposeWorker<R extends object>(metrics: Metrics, worker: string, read: () => R): void {
-  metrics.addText(() => Object.entries(read()).flatMap(([key, value]) => series(key, value, worker)).join("\n"));
+  metrics.addText(() =>
+    Object.entries(read())
+      .flatMap(([key, value]) => series(key, value, worker))
+      .join("\n"),
+  );
 }
 
 function series(key: string, value: unknown, worker: string): readonly string[] {
@@ -70,9 +89,17 @@ function series(key: string, value: unknown, worker: string): readonly string[] 
     below += count;
     return `${name}_bucket{${labels},le="${value.bounds[i] ?? "+Inf"}"} ${below}`;
   });
-  return [`# TYPE ${name} histogram`, ...buckets, `${name}_sum{${labels}} ${value.sum}`, `${name}_count{${labels}} ${value.count}`, ""];
+  return [
+    `# TYPE ${name} histogram`,
+    ...buckets,
+    `${name}_sum{${labels}} ${value.sum}`,
+    `${name}_count{${labels}} ${value.count}`,
+    "",
+  ];
 }
 
 function isHistogram(value: unknown): value is HistogramReading {
-  return typeof value === "object" && value !== null && "bounds" in value && "counts" in value && "sum" in value;
+  return (
+    typeof value === "object" && value !== null && "bounds" in value && "counts" in value && "sum" in value
+  );
 }

@@ -40,7 +40,11 @@ export async function runDaemon(
  * Lanes on Redis, once Redis has answered.
  * @throws unavailable naming its address.
  */
-export async function openLanes(daemon: Daemon, shell: Shell, at: { readonly redis: string; readonly prefix: string }): Promise<Lanes> {
+export async function openLanes(
+  daemon: Daemon,
+  shell: Shell,
+  at: { readonly redis: string; readonly prefix: string },
+): Promise<Lanes> {
   const onWarning = (message: string): void => daemon.log.warn({ message }, "redis_warning");
   const lanes = createBullmqLanes({ redisUrl: at.redis, prefix: at.prefix, clock: shell.clock, onWarning });
   daemon.lifecycle.own("lanes", lanes, (part) => part.close());
@@ -56,7 +60,8 @@ export function createLink(
 ): CoordinatorLink {
   const onState = (state: LinkState): void => {
     const { kind, address } = state;
-    if (kind === "lost") daemon.log.warn({ address, message: state.error.message, retry_ms: state.retryInMs }, "line_lost");
+    if (kind === "lost")
+      daemon.log.warn({ address, message: state.error.message, retry_ms: state.retryInMs }, "line_lost");
     else daemon.log.info({ address }, `line_${kind}`);
   };
   const random = createRandom(randomInt(2 ** 31));
@@ -66,7 +71,11 @@ export function createLink(
 }
 
 /** Serves the daemon's metrics where `address` says; nothing where it says nothing. */
-export async function exposeMetrics(daemon: Daemon, address: string | undefined, shell: Shell): Promise<void> {
+export async function exposeMetrics(
+  daemon: Daemon,
+  address: string | undefined,
+  shell: Shell,
+): Promise<void> {
   if (address === undefined) return;
   const server = await serveMetrics({ metrics: daemon.metrics, address });
   daemon.lifecycle.own("metrics", server, (part) => part.close());

@@ -47,7 +47,12 @@ export function estimateSweep(sweep: Sweep, problems: number): Estimate {
 /** Lines for a person. @param resolved The resolved sweep as YAML. @param siblingsMax Asks that one job may carry. */
 export function dryRunLines(
   sweep: Sweep,
-  facts: { readonly resolved: string; readonly problems: number; readonly first: Problem | null; readonly siblingsMax: number },
+  facts: {
+    readonly resolved: string;
+    readonly problems: number;
+    readonly first: Problem | null;
+    readonly siblingsMax: number;
+  },
 ): readonly string[] {
   const { resolved, problems, first, siblingsMax } = facts;
   const rows = sweep.arms.map((arm) => ({ id: arm.id, ...estimateArm(arm, problems) }));
@@ -60,7 +65,10 @@ export function dryRunLines(
     `<= ${formatCount(row.verifications)}`,
     `<= ${formatCount(row.completionTokensMax)}`,
   ]);
-  const table = alignColumns([["strategy", "tasks", "rollouts", "rollout jobs", "verifications", "completion tokens"], ...cells]);
+  const table = alignColumns([
+    ["strategy", "tasks", "rollouts", "rollout jobs", "verifications", "completion tokens"],
+    ...cells,
+  ]);
   return [resolved.trimEnd(), "", firstPromptLine(sweep, first), "", ...table, ...budgetLines(sweep, total)];
 }
 
@@ -75,9 +83,12 @@ export function firstPromptLine(sweep: Sweep, first: Problem | null): string {
 function budgetLines(sweep: Sweep, total: Estimate): readonly string[] {
   const { rollouts, completionTokens } = sweep.budget;
   const lines: string[] = [];
-  if (rollouts !== null && rollouts < total.rollouts) lines.push(`the budget allows ${formatCount(rollouts)} rollouts: some tasks may end exhausted`);
+  if (rollouts !== null && rollouts < total.rollouts)
+    lines.push(`the budget allows ${formatCount(rollouts)} rollouts: some tasks may end exhausted`);
   if (completionTokens !== null && completionTokens < total.completionTokensMax) {
-    lines.push(`the budget allows ${formatCount(completionTokens)} completion tokens: some tasks may end exhausted`);
+    lines.push(
+      `the budget allows ${formatCount(completionTokens)} completion tokens: some tasks may end exhausted`,
+    );
   }
   return lines.length === 0 ? [] : ["", ...lines];
 }

@@ -95,7 +95,16 @@ async function startHost(spec: HostSpec, joined: Joined): Promise<RolloutWorker>
   const id = `worker-${spec.id}`;
   const signal = lifecycle.leaving;
   try {
-    const worker = await startRolloutWorker({ id, hostId: spec.id, driver, lanes, link, clock, signal, log: log.child({ part: id }) });
+    const worker = await startRolloutWorker({
+      id,
+      hostId: spec.id,
+      driver,
+      lanes,
+      link,
+      clock,
+      signal,
+      log: log.child({ part: id }),
+    });
     return lifecycle.own(id, worker, (part) => part.drain(CLOSE_GRACE_MS));
   } catch (error) {
     await Promise.allSettled([link.close(), driver.close()]);
@@ -106,9 +115,23 @@ async function startHost(spec: HostSpec, joined: Joined): Promise<RolloutWorker>
 async function startVerification(joined: Joined) {
   const { clock, log, lifecycle, lanes, random, coordinator, verifierThreads } = joined;
   const id = "worker-verification";
-  const pool = lifecycle.own("verifiers", await createVerifierPool({ clock, threads: verifierThreads }), (part) => part.close());
-  const link = lifecycle.own("link", createLocalLink(coordinator.desk, { clock, random }), (part) => part.close());
+  const pool = lifecycle.own(
+    "verifiers",
+    await createVerifierPool({ clock, threads: verifierThreads }),
+    (part) => part.close(),
+  );
+  const link = lifecycle.own("link", createLocalLink(coordinator.desk, { clock, random }), (part) =>
+    part.close(),
+  );
   const concurrency = verifierThreads * VERIFICATIONS_PER_THREAD;
-  const worker = await startVerificationWorker({ id, lanes, link, clock, pool, concurrency, log: log.child({ part: id }) });
+  const worker = await startVerificationWorker({
+    id,
+    lanes,
+    link,
+    clock,
+    pool,
+    concurrency,
+    log: log.child({ part: id }),
+  });
   return lifecycle.own(id, worker, (part) => part.drain(CLOSE_GRACE_MS));
 }

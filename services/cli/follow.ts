@@ -20,7 +20,9 @@ export function tellEnd(summary: Summary, shell: Shell, options: EndOptions): nu
   const status = exitStatusOf(summary, options.failPercentMax);
   const path = shownPath(options.output, shell);
   if (options.isJson) {
-    shell.out(JSON.stringify({ kind: "done", exit_status: status, state: summary.state, output: options.output }));
+    shell.out(
+      JSON.stringify({ kind: "done", exit_status: status, state: summary.state, output: options.output }),
+    );
   } else {
     shell.out("");
     for (const line of summaryTable(summary)) shell.out(line);
@@ -29,7 +31,9 @@ export function tellEnd(summary: Summary, shell: Shell, options: EndOptions): nu
     shell.out(`run directory: ${path}`);
   }
   if (status === EXIT.tasksFailed) {
-    shell.say(`${summary.tasks.failed} of ${summary.tasks.total} tasks failed, more than --fail-on-error ${options.failPercentMax} allows`);
+    shell.say(
+      `${summary.tasks.failed} of ${summary.tasks.total} tasks failed, more than --fail-on-error ${options.failPercentMax} allows`,
+    );
   }
   if (status === EXIT.interrupted && options.isResumableHere) {
     shell.say(`interrupted; go on with: ${shell.program} run --resume ${quoteArgument(path)}`);

@@ -2,7 +2,13 @@
 import { readFile } from "node:fs/promises";
 import { join, relative, resolve } from "node:path";
 import { CoppiceError, messageOf } from "../runtime/errors.ts";
-import { type ProblemCheck, type ProblemOptions, checkProblems, complaintText, readProblems } from "../coordinator/problem-file.ts";
+import {
+  type ProblemCheck,
+  type ProblemOptions,
+  checkProblems,
+  complaintText,
+  readProblems,
+} from "../coordinator/problem-file.ts";
 import { templateFields } from "../coordinator/prompt-template.ts";
 import { RUN_FILES } from "../coordinator/run-directory.ts";
 import { parseSweepFile } from "../coordinator/sweep-file.ts";
@@ -36,14 +42,32 @@ export interface LoadedSweep {
  */
 export async function loadSweep(path: string, shell: Shell, options: LoadOptions): Promise<LoadedSweep> {
   const given = await readText(resolve(shell.cwd, path), path);
-  const file = parseSweepFile(given, { file: path, catalogue: CATALOGUE, overrides: options.overrides, cwd: shell.cwd });
-  const place = { catalogue: CATALOGUE, file: resolve(shell.cwd, path), shippedModelPath: SHIPPED_MODEL_PATH };
+  const file = parseSweepFile(given, {
+    file: path,
+    catalogue: CATALOGUE,
+    overrides: options.overrides,
+    cwd: shell.cwd,
+  });
+  const place = {
+    catalogue: CATALOGUE,
+    file: resolve(shell.cwd, path),
+    shippedModelPath: SHIPPED_MODEL_PATH,
+  };
   const { sweep, problems } = resolveSweep(file, place);
-  const reading: ProblemOptions = { file: problemsName(problems, shell), fields: templateFields(sweep.promptTemplate) };
+  const reading: ProblemOptions = {
+    file: problemsName(problems, shell),
+    fields: templateFields(sweep.promptTemplate),
+  };
   const check = await checkProblems(problems, reading);
   refuseInvalid(check, reading.file, options);
   const origin = { problems, version: programVersion(), problemsSha256: check.sha256 };
-  return { sweep, check, given, resolved: renderResolved(sweep, origin), problems: () => readProblems(problems, check, reading) };
+  return {
+    sweep,
+    check,
+    given,
+    resolved: renderResolved(sweep, origin),
+    problems: () => readProblems(problems, check, reading),
+  };
 }
 
 /** Keys that may change between attempts at one run: where it runs and how much it may spend. */
@@ -68,12 +92,22 @@ export async function loadRun(directory: string, shell: Shell, overrides: readon
 /** The sweep that a `resolved.yaml` says. */
 export function parseRun(
   text: string,
-  place: { readonly path: string; readonly output?: string; readonly overrides?: readonly string[]; readonly cwd?: string },
+  place: {
+    readonly path: string;
+    readonly output?: string;
+    readonly overrides?: readonly string[];
+    readonly cwd?: string;
+  },
 ): Sweep {
   const { path, overrides = [], cwd = "." } = place;
   const output = place.output === undefined ? {} : { output: place.output };
   const file = parseSweepFile(text, { file: path, catalogue: CATALOGUE, overrides, cwd });
-  return resolveSweep(file, { catalogue: CATALOGUE, file: path, shippedModelPath: SHIPPED_MODEL_PATH, ...output }).sweep;
+  return resolveSweep(file, {
+    catalogue: CATALOGUE,
+    file: path,
+    shippedModelPath: SHIPPED_MODEL_PATH,
+    ...output,
+  }).sweep;
 }
 
 function refuseInvalid(check: ProblemCheck, file: string, { skipInvalid }: LoadOptions): void {
@@ -81,7 +115,8 @@ function refuseInvalid(check: ProblemCheck, file: string, { skipInvalid }: LoadO
     const advice = `the sweep was not started; --skip-invalid leaves these ${check.invalid.size} out and runs ${check.count}`;
     throw new CoppiceError("invalid_argument", `${complaintText(check)}\n${advice}`);
   }
-  if (check.count === 0) throw new CoppiceError("invalid_argument", `${file}: expected at least one problem, found none`);
+  if (check.count === 0)
+    throw new CoppiceError("invalid_argument", `${file}: expected at least one problem, found none`);
 }
 
 async function readText(path: string, name: string): Promise<string> {

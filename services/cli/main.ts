@@ -35,8 +35,17 @@ const program = new Command("coppice")
   .showHelpAfterError("(coppice COMMAND --help tells the options)");
 
 const commands = [
-  runCommand, submitCommand, watchCommand, listCommand, controlCommands, coordinatorCommand, workerCommand,
-  verifierCommand, doctorCommand, strategiesCommand, schemaCommand,
+  runCommand,
+  submitCommand,
+  watchCommand,
+  listCommand,
+  controlCommands,
+  coordinatorCommand,
+  workerCommand,
+  verifierCommand,
+  doctorCommand,
+  strategiesCommand,
+  schemaCommand,
 ];
 for (const add of commands) add(program, shell, exit);
 

@@ -11,19 +11,31 @@ export const DEFAULT_REDIS = "redis://127.0.0.1:6379";
 const DEFAULT_TOKEN_ENV = "COPPICE_TOKEN";
 
 export const setOption = (): Option =>
-  new Option("--set <key=value>", "override a key of the sweep, such as budget.rollouts=5000; may be repeated")
+  new Option(
+    "--set <key=value>",
+    "override a key of the sweep, such as budget.rollouts=5000; may be repeated",
+  )
     .argParser((flag: string, flags: readonly string[]) => [...flags, flag])
     .default([] as readonly string[], "none");
 export const coordinatorOption = (): Option =>
-  new Option("--coordinator <host:port>", "the coordinator's address").default(DEFAULT_COORDINATOR).argParser(address);
-export const redisOption = (): Option => new Option("--redis <url>", "the Redis that holds the lanes").default(DEFAULT_REDIS);
+  new Option("--coordinator <host:port>", "the coordinator's address")
+    .default(DEFAULT_COORDINATOR)
+    .argParser(address);
+export const redisOption = (): Option =>
+  new Option("--redis <url>", "the Redis that holds the lanes").default(DEFAULT_REDIS);
 export const prefixOption = (): Option =>
-  new Option("--prefix <name>", "beginning of the keys in Redis; the same for every process of a cluster").default("coppice");
+  new Option(
+    "--prefix <name>",
+    "beginning of the keys in Redis; the same for every process of a cluster",
+  ).default("coppice");
 export const metricsOption = (): Option =>
   new Option("--metrics <host:port>", "serve /metrics for Prometheus, and /healthz, here").argParser(address);
 export const tokenOption = (): Option =>
-  new Option("--token-env <name>", "environment variable that holds the token of the coordinator").default(DEFAULT_TOKEN_ENV);
-export const jsonOption = (): Option => new Option("--json", "one JSON object per line, for programs").default(false);
+  new Option("--token-env <name>", "environment variable that holds the token of the coordinator").default(
+    DEFAULT_TOKEN_ENV,
+  );
+export const jsonOption = (): Option =>
+  new Option("--json", "one JSON object per line, for programs").default(false);
 
 /** The token, or undefined where none is set. A variable that was named and is not set is an error. */
 export function readToken(shell: Shell, name: string): string | undefined {
@@ -37,7 +49,8 @@ export function readToken(shell: Shell, name: string): string | undefined {
 export function wholeNumber(min: number) {
   return (text: string): number => {
     const value = Number(text);
-    if (!Number.isSafeInteger(value) || value < min) throw new InvalidArgumentError(`Expected a whole number from ${min}.`);
+    if (!Number.isSafeInteger(value) || value < min)
+      throw new InvalidArgumentError(`Expected a whole number from ${min}.`);
     return value;
   };
 }
@@ -45,7 +58,8 @@ export function wholeNumber(min: number) {
 /** `5`, `5%`, `0.5%`. */
 export function percent(text: string): number {
   const value = Number(text.replace(/%$/, ""));
-  if (text === "" || !(value >= 0 && value <= 100)) throw new InvalidArgumentError("Expected a share from 0 to 100 percent.");
+  if (text === "" || !(value >= 0 && value <= 100))
+    throw new InvalidArgumentError("Expected a share from 0 to 100 percent.");
   return value;
 }
 

@@ -60,6 +60,7 @@ function etaPart(status: SweepStatus, settled: number): readonly string[] {
   if (status.state !== "running" || settled === 0 || settled === status.tasks.total) return [];
   const byTasksMs = (status.elapsed_ms / settled) * (status.tasks.total - settled);
   const spent = spentShare(status);
-  const byBudgetMs = spent === null || spent === 0 ? Infinity : (status.elapsed_ms / spent) * Math.max(0, 1 - spent);
+  const byBudgetMs =
+    spent === null || spent === 0 ? Infinity : (status.elapsed_ms / spent) * Math.max(0, 1 - spent);
   return [`ETA ${formatDuration(Math.min(byTasksMs, byBudgetMs))}`];
 }

@@ -53,7 +53,8 @@ export function createProgress(shell: Shell, mode: ProgressMode): Progress {
 
   function pace(): Pace {
     const [first, newest] = [samples[0], samples.at(-1)];
-    if (first === undefined || newest === undefined || first.tokens === null || newest.tokens === null) return { tokensPerSecond: null };
+    if (first === undefined || newest === undefined || first.tokens === null || newest.tokens === null)
+      return { tokensPerSecond: null };
     const seconds = (newest.atMs - first.atMs) / 1_000;
     return { tokensPerSecond: seconds <= 0 ? null : (newest.tokens - first.tokens) / seconds };
   }

@@ -17,13 +17,17 @@ export function reconciliationLine(summary: Summary): string {
   const { completed, exhausted, failed, cancelled, total } = summary.tasks;
   const open = total - completed - exhausted - failed - cancelled;
   const counts = Object.entries({ completed, exhausted, failed, cancelled, "not settled": open });
-  const shown = counts.filter(([state, n]) => n > 0 || state === "completed").map(([state, n]) => `${formatCount(n)} ${state}`);
+  const shown = counts
+    .filter(([state, n]) => n > 0 || state === "completed")
+    .map(([state, n]) => `${formatCount(n)} ${state}`);
   return `${plural(count, "problem")} x ${plural(strategies.length, "strategy", "strategies")}: ${shown.join(", ")}`;
 }
 
 /** Columns as wide as their widest cell: the first to the left, numbers to the right. */
 export function alignColumns(rows: readonly (readonly string[])[]): readonly string[] {
-  const widths = (rows[0] ?? []).map((_, column) => Math.max(...rows.map((row) => (row[column] ?? "").length)));
+  const widths = (rows[0] ?? []).map((_, column) =>
+    Math.max(...rows.map((row) => (row[column] ?? "").length)),
+  );
   return rows.map((row) => {
     const cells = row.map((cell, column) => {
       const width = widths[column] ?? 0;

@@ -22,7 +22,12 @@ export interface SweepClientLimits {
   readonly backoffMaxMs: number;
 }
 
-export const DEFAULT_SWEEP_CLIENT_LIMITS: SweepClientLimits = { chunkBytes: 256 * 1024, returnMs: 60_000, backoffMinMs: 100, backoffMaxMs: 5_000 };
+export const DEFAULT_SWEEP_CLIENT_LIMITS: SweepClientLimits = {
+  chunkBytes: 256 * 1024,
+  returnMs: 60_000,
+  backoffMinMs: 100,
+  backoffMaxMs: 5_000,
+};
 
 export interface SweepClientOptions {
   readonly token?: string | undefined;
@@ -43,7 +48,11 @@ export interface SubmittedText {
 /** Every method rejects with CoppiceError; "unavailable" names the address. */
 export interface SweepClient {
   /** Resolves with the first status once the sweep runs; its `id` names it from then on. */
-  submit(text: SubmittedText, problems: AsyncIterable<Problem> | Iterable<Problem>, signal?: AbortSignal): Promise<SweepStatus>;
+  submit(
+    text: SubmittedText,
+    problems: AsyncIterable<Problem> | Iterable<Problem>,
+    signal?: AbortSignal,
+  ): Promise<SweepStatus>;
   /** Events until `ended`, over lost connections; begins with a status, and again with one after each return. */
   watch(id: string, signal?: AbortSignal): AsyncIterable<SweepEvent>;
   get(id: string): Promise<SweepStatus>;
@@ -82,12 +91,18 @@ export function connectSweeps(address: string, options: SweepClientOptions): Swe
   };
 }
 
-async function* submission(text: SubmittedText, problems: AsyncIterable<Problem> | Iterable<Problem>, chunkBytes: number): AsyncGenerator<MessageInitShape<typeof SubmitRequestSchema>> {
+async function* submission(
+  text: SubmittedText,
+  problems: AsyncIterable<Problem> | Iterable<Problem>,
+  chunkBytes: number,
+): AsyncGenerator<MessageInitShape<typeof SubmitRequestSchema>> {
   const { given, resolved, overrides = [] } = text;
   yield { part: { case: "sweep", value: { given, resolved, overrides: [...overrides] } } };
   let lines: string[] = [];
   let bytes = 0;
-  const chunk = (): MessageInitShape<typeof SubmitRequestSchema> => ({ part: { case: "problems", value: { jsonLines: lines.join("\n") } } });
+  const chunk = (): MessageInitShape<typeof SubmitRequestSchema> => ({
+    part: { case: "problems", value: { jsonLines: lines.join("\n") } },
+  });
   for await (const problem of problems) {
     const line = problemToLine(problem);
     const size = Buffer.byteLength(line) + 1;
@@ -109,7 +124,10 @@ interface Watching {
   readonly options: SweepClientOptions;
 }
 
-async function* watchOver(rpc: RpcClient<typeof Sweeps>, { id, signal, limits, options }: Watching): AsyncGenerator<SweepEvent> {
+async function* watchOver(
+  rpc: RpcClient<typeof Sweeps>,
+  { id, signal, limits, options }: Watching,
+): AsyncGenerator<SweepEvent> {
   const { clock, random } = options;
   const backoff = new Backoff({ clock, random, minMs: limits.backoffMinMs, maxMs: limits.backoffMaxMs });
   let resumeToken = "";
@@ -124,10 +142,18 @@ async function* watchOver(rpc: RpcClient<typeof Sweeps>, { id, signal, limits, o
         if (event !== null) yield event;
         if (event?.kind === "ended") return;
       }
-      throw new CoppiceError("unavailable", `sweep ${id}: the coordinator ended the stream before the sweep ended`);
+      throw new CoppiceError(
+        "unavailable",
+        `sweep ${id}: the coordinator ended the stream before the sweep ended`,
+      );
     } catch (error) {
       const waitMs = backoff.nextMs();
-      if (signal?.aborted === true || !asCoppiceError(error).isRetryable || clock.monotonicMs() + waitMs - heardMs > limits.returnMs) throw error;
+      if (
+        signal?.aborted === true ||
+        !asCoppiceError(error).isRetryable ||
+        clock.monotonicMs() + waitMs - heardMs > limits.returnMs
+      )
+        throw error;
       await backoff.wait(waitMs, signal);
     }
   }

@@ -13,9 +13,17 @@ export interface ClientOptions {
 }
 
 /** Calls the coordinator that the options name. @throws unavailable naming its address. */
-export async function withSweeps<T>(shell: Shell, options: ClientOptions, call: (sweeps: SweepClient) => Promise<T>): Promise<T> {
+export async function withSweeps<T>(
+  shell: Shell,
+  options: ClientOptions,
+  call: (sweeps: SweepClient) => Promise<T>,
+): Promise<T> {
   const token = readToken(shell, options.tokenEnv);
-  const sweeps = connectSweeps(options.coordinator, { token, clock: shell.clock, random: createRandom(randomInt(2 ** 31)) });
+  const sweeps = connectSweeps(options.coordinator, {
+    token,
+    clock: shell.clock,
+    random: createRandom(randomInt(2 ** 31)),
+  });
   try {
     return await call(sweeps);
   } finally {
@@ -34,7 +42,10 @@ export function statusLines(status: SweepStatus): readonly string[] {
     `  rollouts    ${formatCount(status.rollouts)}, ${formatCount(status.in_flight)} asks in flight, ${formatCount(status.failures)} lost`,
     `  tokens      ${status.usage.completion_tokens === null ? "unknown" : formatCount(status.usage.completion_tokens)}`,
     `  cached      ${formatShare(cachedShare(status.usage))}`,
-    ...status.hosts.map((host) => `  host        ${host.id} (${host.engine}): ${host.open_tasks} tasks open, ${host.waiting} waiting, ${host.running} running`),
+    ...status.hosts.map(
+      (host) =>
+        `  host        ${host.id} (${host.engine}): ${host.open_tasks} tasks open, ${host.waiting} waiting, ${host.running} running`,
+    ),
     `  output      ${status.output}`,
   ];
 }

@@ -38,7 +38,8 @@ export class AppendFile {
   static async open(path: string, options: { readonly truncateTo?: number } = {}): Promise<AppendFile> {
     const handle = await open(path, "a+");
     const { size } = await handle.stat();
-    if (options.truncateTo === undefined || options.truncateTo === size) return new AppendFile(path, handle, size);
+    if (options.truncateTo === undefined || options.truncateTo === size)
+      return new AppendFile(path, handle, size);
     if (options.truncateTo > size) {
       await handle.close();
       throw new CoppiceError(
@@ -62,7 +63,10 @@ export class AppendFile {
     const bytes = Buffer.from(text, "utf8");
     if (this.#backlogBytes + bytes.length > APPEND_BACKLOG_BYTES_MAX) {
       return Promise.reject(
-        new CoppiceError("resource_exhausted", `${this.path}: ${this.#backlogBytes} bytes already wait for the disk`),
+        new CoppiceError(
+          "resource_exhausted",
+          `${this.path}: ${this.#backlogBytes} bytes already wait for the disk`,
+        ),
       );
     }
     this.#backlogBytes += bytes.length;
@@ -88,7 +92,10 @@ export class AppendFile {
       const group = this.#waiting;
       this.#waiting = [];
       try {
-        await writeAll(this.#handle, group.map((entry) => entry.bytes));
+        await writeAll(
+          this.#handle,
+          group.map((entry) => entry.bytes),
+        );
         await this.#handle.datasync();
       } catch (error) {
         this.#fail(group, error);
@@ -103,7 +110,9 @@ export class AppendFile {
   }
 
   #fail(group: readonly Waiting[], error: unknown): void {
-    this.#failure = new CoppiceError("data_loss", `${this.path}: cannot write: ${messageOf(error)}`, { cause: error });
+    this.#failure = new CoppiceError("data_loss", `${this.path}: cannot write: ${messageOf(error)}`, {
+      cause: error,
+    });
     for (const entry of [...group, ...this.#waiting]) entry.reject(this.#failure);
     this.#waiting = [];
   }

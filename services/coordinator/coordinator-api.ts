@@ -26,7 +26,11 @@ export interface Coordinator {
    * Writes the run directory (refusing one that exists) and starts. `problems` is read once.
    * @param raw The sweep as the user gave it, and as it was resolved (both YAML).
    */
-  submit(sweep: Sweep, problems: Iterable<Problem> | AsyncIterable<Problem>, raw: { readonly given: string; readonly resolved: string }): Promise<SweepRun>;
+  submit(
+    sweep: Sweep,
+    problems: Iterable<Problem> | AsyncIterable<Problem>,
+    raw: { readonly given: string; readonly resolved: string },
+  ): Promise<SweepRun>;
   /** Goes on with an interrupted or crashed run. The sweep is parsed from the directory's `resolved.yaml` by the caller. */
   reopen(sweep: Sweep): Promise<SweepRun>;
   get(id: string): SweepRun | null;

@@ -90,7 +90,10 @@ export function createCoordinator(options: CoordinatorOptions): Coordinator {
     connected(workerId, send) {
       const worker = workers.get(workerId);
       if (worker === undefined) {
-        throw new CoppiceError("failed_precondition", `worker ${workerId}: expected it to register before it opens its line`);
+        throw new CoppiceError(
+          "failed_precondition",
+          `worker ${workerId}: expected it to register before it opens its line`,
+        );
       }
       worker.lines.add(send);
       worker.heardMs = clock.monotonicMs();

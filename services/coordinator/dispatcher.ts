@@ -155,7 +155,14 @@ export class Dispatcher {
     const state = this.#states.get(laneName);
     if (state === undefined) throw new Error(`no lane ${laneName}`);
     const outstanding = new Set(job.asks.map((ask) => ask.id));
-    this.#jobs.set(job.id, { job, lane: state, owner, outstanding, addedMs: this.#clock.monotonicMs(), rescues: 0 });
+    this.#jobs.set(job.id, {
+      job,
+      lane: state,
+      owner,
+      outstanding,
+      addedMs: this.#clock.monotonicMs(),
+      rescues: 0,
+    });
     state.jobs.add(job.id);
     state.outstanding += outstanding.size;
     state.feeder.push(job);
@@ -184,7 +191,12 @@ export class Dispatcher {
   }
 
   /** Jobs and asks in the lane of a host or kind of verifier, as the coordinator counts them. */
-  depths(): readonly { readonly lane: string; readonly host: string | null; readonly jobs: number; readonly asks: number }[] {
+  depths(): readonly {
+    readonly lane: string;
+    readonly host: string | null;
+    readonly jobs: number;
+    readonly asks: number;
+  }[] {
     return [...this.#states.values()].map((state) => ({
       lane: state.name,
       host: state.host?.facts.id ?? null,
@@ -208,7 +220,16 @@ export class Dispatcher {
         limits: this.#limits,
         onTrouble: (message) => this.#log.warn({ lane: name, message }, "lane_trouble"),
       });
-      state = { name, lane, feeder, host, workers: new Map(), jobs: new Set(), outstanding: 0, isReady: false };
+      state = {
+        name,
+        lane,
+        feeder,
+        host,
+        workers: new Map(),
+        jobs: new Set(),
+        outstanding: 0,
+        isReady: false,
+      };
       this.#states.set(name, state);
       void this.#makeReady(state);
     }

@@ -35,10 +35,12 @@ export class EventLog {
     this.#limits = limits;
     const stop = run.watch((event) => this.#take(event));
     // Whether or not the run tells `ended` as an event, its promise does.
-    run.ended.then(
-      (summary) => this.#finish({ event: { kind: "ended", summary } }),
-      (error: unknown) => this.#finish({ error }),
-    ).finally(stop);
+    run.ended
+      .then(
+        (summary) => this.#finish({ event: { kind: "ended", summary } }),
+        (error: unknown) => this.#finish({ error }),
+      )
+      .finally(stop);
   }
 
   #take(event: SweepEvent): void {
@@ -46,7 +48,8 @@ export class EventLog {
     if (event.kind === "status") this.#statuses += 1;
     else this.#held.push(event);
     // A quarter at a time, so that dropping costs little per event.
-    if (this.#held.length >= this.#limits.heldMax * 1.25) this.#drop(this.#held.length - this.#limits.heldMax);
+    if (this.#held.length >= this.#limits.heldMax * 1.25)
+      this.#drop(this.#held.length - this.#limits.heldMax);
     this.#wake();
   }
 
@@ -70,7 +73,11 @@ export class EventLog {
    */
   async *read(place: number | null, signal: AbortSignal): AsyncGenerator<PlacedEvent> {
     let next = place ?? this.#dropped;
-    if (next > this.#dropped + this.#held.length) throw new CoppiceError("invalid_argument", "resume_token: names a place that this sweep has not reached");
+    if (next > this.#dropped + this.#held.length)
+      throw new CoppiceError(
+        "invalid_argument",
+        "resume_token: names a place that this sweep has not reached",
+      );
     let statuses = this.#statuses;
     yield { event: { kind: "status", status: this.#run.status() }, place: next };
     for (;;) {

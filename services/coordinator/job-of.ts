@@ -16,7 +16,10 @@ export function jobOf(
   const first = asks[0];
   if (first === undefined) throw new Error("a job carries at least one ask");
   const names = asks.map((open) => `${open.ask.id}#${open.dispatches}`).join(" ");
-  const hash = createHash("sha256").update(`${run.id}\0${run.attempt}\0${task.id}\0${names}`).digest("hex").slice(0, 24);
+  const hash = createHash("sha256")
+    .update(`${run.id}\0${run.attempt}\0${task.id}\0${names}`)
+    .digest("hex")
+    .slice(0, 24);
   const base = { sweep: run.id, task: task.id, problem: task.problem.id };
   if (first.ask.kind === "sample") {
     return {
@@ -25,12 +28,15 @@ export function jobOf(
       kind: "rollout",
       prefix: task.segmentsOf(first.ask.prefix),
       sampling: samplingOf(task.arm.sampling, first.ask.options),
-      asks: asks.flatMap(({ ask }) => (ask.kind === "sample" ? [{ id: ask.id, sample: ask.sample, seed: task.seedOf(ask) }] : [])),
+      asks: asks.flatMap(({ ask }) =>
+        ask.kind === "sample" ? [{ id: ask.id, sample: ask.sample, seed: task.seedOf(ask) }] : [],
+      ),
     };
   }
   const { verifier, processVerifier } = run.sweep;
   const spec = first.ask.role === "process" ? processVerifier : verifier;
-  if (spec === null) throw new Error(`strategy ${task.arm.strategy.name} asks for a process verifier, the sweep has none`);
+  if (spec === null)
+    throw new Error(`strategy ${task.arm.strategy.name} asks for a process verifier, the sweep has none`);
   return {
     ...base,
     id: `v${hash}`,

@@ -82,7 +82,10 @@ export function decodeEntry(json: string): JournalEntry {
   // The CRC matched, so this is what `JSON.stringify` made of an entry.
   const entry = JSON.parse(json) as JournalEntry;
   if (!KINDS.has(entry.kind)) {
-    throw new CoppiceError("failed_precondition", `journal: expected one of ${[...KINDS].join(", ")}, found "${entry.kind}": written by a newer version`);
+    throw new CoppiceError(
+      "failed_precondition",
+      `journal: expected one of ${[...KINDS].join(", ")}, found "${entry.kind}": written by a newer version`,
+    );
   }
   return entry;
 }
@@ -92,14 +95,20 @@ export function checkHeader(expected: JournalHeader, found: JournalHeader, where
   const differences: string[] = [];
   const compare = (name: string, want: unknown, have: unknown): void => {
     if (JSON.stringify(want) !== JSON.stringify(have)) {
-      differences.push(`${name}: this program and sweep say ${JSON.stringify(want)}, the journal says ${JSON.stringify(have)}`);
+      differences.push(
+        `${name}: this program and sweep say ${JSON.stringify(want)}, the journal says ${JSON.stringify(have)}`,
+      );
     }
   };
   compare("journal format", expected.format, found.format);
   compare("seed", expected.seed, found.seed);
   compare("deterministic", expected.deterministic, found.deterministic);
   compare("problems", expected.problemsSha256, found.problemsSha256);
-  compare("arms", expected.arms.map((arm) => arm.id), found.arms.map((arm) => arm.id));
+  compare(
+    "arms",
+    expected.arms.map((arm) => arm.id),
+    found.arms.map((arm) => arm.id),
+  );
   for (const arm of expected.arms) {
     const other = found.arms.find((candidate) => candidate.id === arm.id);
     if (other === undefined) continue;
@@ -108,5 +117,8 @@ export function checkHeader(expected: JournalHeader, found: JournalHeader, where
     compare(`${arm.id}: parameters`, arm.parameters, other.parameters);
   }
   if (differences.length === 0) return;
-  throw new CoppiceError("failed_precondition", `${where}: cannot go on with this run:\n  ${differences.join("\n  ")}`);
+  throw new CoppiceError(
+    "failed_precondition",
+    `${where}: cannot go on with this run:\n  ${differences.join("\n  ")}`,
+  );
 }

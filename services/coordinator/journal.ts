@@ -52,7 +52,8 @@ export class Journal {
   ): Promise<{ readonly journal: Journal; readonly header: JournalHeader; readonly tornBytes: number }> {
     const numbers = await fileNumbers(directory);
     const last = numbers.at(-1);
-    if (last === undefined) throw new CoppiceError("not_found", `${directory}: expected a journal, found no file of one`);
+    if (last === undefined)
+      throw new CoppiceError("not_found", `${directory}: expected a journal, found no file of one`);
     let header: JournalHeader | null = null;
     let goodEnd = 0;
     for (const number of numbers) {
@@ -60,11 +61,16 @@ export class Journal {
       goodEnd = await readEntries(path, number === last, (entry) => {
         if (header !== null) visit(entry);
         else if (entry.kind === "sweep") header = entry;
-        else throw new CoppiceError("data_loss", `${path}: expected the journal's header, found "${entry.kind}"`);
+        else
+          throw new CoppiceError(
+            "data_loss",
+            `${path}: expected the journal's header, found "${entry.kind}"`,
+          );
       });
     }
     const path = join(directory, fileName(last));
-    if (header === null) throw new CoppiceError("data_loss", `${path}: expected the journal's header, found nothing`);
+    if (header === null)
+      throw new CoppiceError("data_loss", `${path}: expected the journal's header, found nothing`);
     const { size } = await stat(path);
     const file = await AppendFile.open(path, { truncateTo: goodEnd });
     return { journal: new Journal(directory, file, last), header, tornBytes: size - goodEnd };
@@ -97,11 +103,16 @@ function fileName(number: number): string {
 
 async function fileNumbers(directory: string): Promise<readonly number[]> {
   const names = await readdir(directory).catch(() => [] as string[]);
-  const numbers = names.filter((name) => /^\d{6}\.jsonl$/.test(name)).map((name) => Number.parseInt(name, 10));
+  const numbers = names
+    .filter((name) => /^\d{6}\.jsonl$/.test(name))
+    .map((name) => Number.parseInt(name, 10));
   numbers.sort((a, b) => a - b);
   const gap = numbers.findIndex((number, index) => number !== index + 1);
   if (gap === -1) return numbers;
-  throw new CoppiceError("data_loss", `${directory}: expected ${fileName(gap + 1)}, found ${fileName(numbers[gap] ?? 0)}`);
+  throw new CoppiceError(
+    "data_loss",
+    `${directory}: expected ${fileName(gap + 1)}, found ${fileName(numbers[gap] ?? 0)}`,
+  );
 }
 
 function encodeLine(entry: JournalEntry | JournalHeader): string {
@@ -110,7 +121,11 @@ function encodeLine(entry: JournalEntry | JournalHeader): string {
 }
 
 /** @returns The offset behind the last good line. */
-async function readEntries(path: string, isLastFile: boolean, visit: (entry: JournalEntry | JournalHeader) => void): Promise<number> {
+async function readEntries(
+  path: string,
+  isLastFile: boolean,
+  visit: (entry: JournalEntry | JournalHeader) => void,
+): Promise<number> {
   let rest: Buffer = Buffer.alloc(0);
   let offset = 0;
   let damagedAt: number | null = null;
@@ -142,5 +157,8 @@ function decodeLine(line: string): JournalEntry | JournalHeader | null {
 }
 
 function damaged(path: string, offset: number): CoppiceError {
-  return new CoppiceError("data_loss", `${path}: expected a journal entry at byte ${offset}, found a damaged line; entries follow it`);
+  return new CoppiceError(
+    "data_loss",
+    `${path}: expected a journal entry at byte ${offset}, found a damaged line; entries follow it`,
+  );
 }

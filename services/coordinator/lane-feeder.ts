@@ -27,7 +27,11 @@ export class LaneFeeder {
 
   constructor(
     lane: Lane,
-    options: { readonly clock: Clock; readonly limits: FeederLimits; readonly onTrouble: (message: string) => void },
+    options: {
+      readonly clock: Clock;
+      readonly limits: FeederLimits;
+      readonly onTrouble: (message: string) => void;
+    },
   ) {
     this.#lane = lane;
     this.#clock = options.clock;
@@ -63,7 +67,9 @@ export class LaneFeeder {
         this.#jobs = this.#jobs.filter((job) => !added.has(job));
         backoffMs = this.#limits.feedBackoffMs;
       } catch (error) {
-        this.#onTrouble(`lane ${this.#lane.name}: cannot add ${batch.length} jobs, will try again: ${messageOf(error)}`);
+        this.#onTrouble(
+          `lane ${this.#lane.name}: cannot add ${batch.length} jobs, will try again: ${messageOf(error)}`,
+        );
         await sleep(this.#clock, backoffMs, this.#closing.signal).catch(() => undefined);
         backoffMs = Math.min(backoffMs * 2, this.#limits.feedBackoffMaxMs);
       }

@@ -67,7 +67,9 @@ export class Ledger {
   canEverFit(worst: Amount): boolean {
     const { rollouts, completionTokens } = this.#budget;
     if (rollouts !== null && this.#charged.rollouts + worst.rollouts > rollouts) return false;
-    return completionTokens === null || this.#charged.completionTokens + worst.completionTokens <= completionTokens;
+    return (
+      completionTokens === null || this.#charged.completionTokens + worst.completionTokens <= completionTokens
+    );
   }
 
   /** Turns a reservation into a charge; what was not used flows back. */

@@ -61,11 +61,13 @@ export async function checkProblems(source: ProblemSource, options: ProblemOptio
   for await (const record of readRecords(source, options.file)) {
     const parsed = parseRecord(record, options);
     const earlier = parsed.kind === "valid" ? firstPlaces.get(parsed.problem.id) : undefined;
-    const messages = parsed.kind === "invalid" ? parsed.messages : earlier === undefined ? [] : [duplicate(parsed, earlier)];
+    const messages =
+      parsed.kind === "invalid" ? parsed.messages : earlier === undefined ? [] : [duplicate(parsed, earlier)];
     if (messages.length > 0 || parsed.kind === "invalid") {
       invalid.add(record.place);
       for (const message of messages) {
-        if (complaints.length < COMPLAINTS_SHOWN_MAX) complaints.push(`${at(record, options.file)}: ${message}`);
+        if (complaints.length < COMPLAINTS_SHOWN_MAX)
+          complaints.push(`${at(record, options.file)}: ${message}`);
       }
       continue;
     }
@@ -97,13 +99,18 @@ export async function* readProblems(
     if (check.invalid.has(record.place)) continue;
     const parsed = parseRecord(record, options);
     if (parsed.kind === "valid") yield parsed.problem;
-    else throw new CoppiceError("data_loss", `${at(record, options.file)}: changed while it was read: ${parsed.messages[0]}`);
+    else
+      throw new CoppiceError(
+        "data_loss",
+        `${at(record, options.file)}: changed while it was read: ${parsed.messages[0]}`,
+      );
   }
 }
 
 async function* readRecords(source: ProblemSource, file: string): AsyncGenerator<RawRecord> {
   if (typeof source !== "string") {
-    for (const [i, value] of source.entries()) yield { place: i + 1, placeText: `problems.${i}`, kind: "value", value };
+    for (const [i, value] of source.entries())
+      yield { place: i + 1, placeText: `problems.${i}`, kind: "value", value };
     return;
   }
   const extension = extname(source).toLowerCase();
@@ -111,7 +118,10 @@ async function* readRecords(source: ProblemSource, file: string): AsyncGenerator
   if (read === undefined) {
     const available = Object.keys(READERS).join(", ");
     const found = extension === ".parquet" ? "Parquet is" : `files ending in "${extension}" are`;
-    throw new CoppiceError("invalid_argument", `${file}: ${found} not available in this version; available: ${available}`);
+    throw new CoppiceError(
+      "invalid_argument",
+      `${file}: ${found} not available in this version; available: ${available}`,
+    );
   }
   await refuseMissing(source, file);
   yield* read(source, file);
@@ -154,7 +164,9 @@ const problemSchema = z.strictObject(
   {
     error: (issue) => {
       if (issue.code !== "unrecognized_keys") return undefined;
-      return issue.keys.map((key) => `unknown key${suggestion(key, KEYS)} (other fields go under "metadata")`).join("\n");
+      return issue.keys
+        .map((key) => `unknown key${suggestion(key, KEYS)} (other fields go under "metadata")`)
+        .join("\n");
     },
   },
 );
@@ -166,7 +178,8 @@ function parseRecord(record: RawRecord, options: ProblemOptions): Parsed {
     return { kind: "invalid", messages: [chatComplaint(value)] };
   }
   const parsed = problemSchema.safeParse(value);
-  if (!parsed.success) return { kind: "invalid", messages: complaintsOf(parsed.error.issues, value).map(complaintLine) };
+  if (!parsed.success)
+    return { kind: "invalid", messages: complaintsOf(parsed.error.issues, value).map(complaintLine) };
   const content = {
     prompt: parsed.data.prompt,
     reference: parsed.data.reference ?? null,
@@ -176,7 +189,10 @@ function parseRecord(record: RawRecord, options: ProblemOptions): Parsed {
   const problem: Problem = { id: parsed.data.id ?? derivedId(content), ...content };
   const missing = options.fields.filter((field) => fieldOf(problem, field) === null);
   if (missing.length === 0) return { kind: "valid", problem };
-  return { kind: "invalid", messages: missing.map((field) => `prompt_template asks for {${field}}, which is missing`) };
+  return {
+    kind: "invalid",
+    messages: missing.map((field) => `prompt_template asks for {${field}}, which is missing`),
+  };
 }
 
 function chatComplaint(value: object): string {

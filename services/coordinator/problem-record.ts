@@ -8,7 +8,10 @@ export type RawRecord = {
   readonly place: number;
   /** Names the place where a line number does not. */
   readonly placeText?: string;
-} & ({ readonly kind: "value"; readonly value: unknown } | { readonly kind: "broken"; readonly message: string });
+} & (
+  | { readonly kind: "value"; readonly value: unknown }
+  | { readonly kind: "broken"; readonly message: string }
+);
 
 /** A line, or a CSV record, may be so long. */
 const RECORD_BYTES_MAX = 16 * 1024 * 1024;
@@ -35,8 +38,10 @@ export async function* readJson(path: string, file: string): AsyncGenerator<RawR
   const whole = decodeLine(await readFile(path));
   const parsed = whole.kind === "broken" ? whole : parseJson(whole.text);
   if (parsed.kind === "broken") throw new CoppiceError("invalid_argument", `${file}: ${parsed.message}`);
-  if (!Array.isArray(parsed.value)) throw new CoppiceError("invalid_argument", `${file}: expected a list of problems`);
-  for (const [i, value] of parsed.value.entries()) yield { place: i + 1, placeText: `${file}[${i}]`, kind: "value", value };
+  if (!Array.isArray(parsed.value))
+    throw new CoppiceError("invalid_argument", `${file}: expected a list of problems`);
+  for (const [i, value] of parsed.value.entries())
+    yield { place: i + 1, placeText: `${file}[${i}]`, kind: "value", value };
 }
 
 const PROBLEM_COLUMNS: ReadonlySet<string> = new Set(["id", "prompt", "messages", "reference", "tests"]);
@@ -49,8 +54,10 @@ export async function* readCsv(path: string): AsyncGenerator<RawRecord> {
       header = fields.map((field) => field.trim());
       continue;
     }
-    if (broken !== null || header === null) yield { place: line, kind: "broken", message: broken ?? "no header" };
-    else if (fields.length === header.length) yield { place: line, kind: "value", value: csvProblem(header, fields) };
+    if (broken !== null || header === null)
+      yield { place: line, kind: "broken", message: broken ?? "no header" };
+    else if (fields.length === header.length)
+      yield { place: line, kind: "value", value: csvProblem(header, fields) };
     else {
       const message = `expected ${header.length} fields as in the header, found ${fields.length}`;
       yield { place: line, kind: "broken", message };
@@ -59,7 +66,9 @@ export async function* readCsv(path: string): AsyncGenerator<RawRecord> {
 }
 
 function csvProblem(header: readonly string[], fields: readonly string[]): unknown {
-  const filled = header.map((column, i) => [column, fields[i] ?? ""] as const).filter(([, field]) => field !== "");
+  const filled = header
+    .map((column, i) => [column, fields[i] ?? ""] as const)
+    .filter(([, field]) => field !== "");
   const own = filled.filter(([column]) => PROBLEM_COLUMNS.has(column));
   const other = filled.filter(([column]) => !PROBLEM_COLUMNS.has(column));
   return { ...Object.fromEntries(own), metadata: Object.fromEntries(other) };
@@ -124,7 +133,9 @@ function splitCsv(record: string): readonly string[] {
   return fields;
 }
 
-type Parsed = { readonly kind: "value"; readonly value: unknown } | { readonly kind: "broken"; readonly message: string };
+type Parsed =
+  | { readonly kind: "value"; readonly value: unknown }
+  | { readonly kind: "broken"; readonly message: string };
 
 function parseJson(text: string): Parsed {
   try {
@@ -135,7 +146,9 @@ function parseJson(text: string): Parsed {
   }
 }
 
-type Line = { readonly kind: "text"; readonly text: string } | { readonly kind: "broken"; readonly message: string };
+type Line =
+  | { readonly kind: "text"; readonly text: string }
+  | { readonly kind: "broken"; readonly message: string };
 
 const LINE_END = 0x0a;
 

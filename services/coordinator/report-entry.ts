@@ -12,7 +12,11 @@ export function entryOf(report: Report, open: OpenAsk): TaskEntry {
   const worst = open.reservation?.worst ?? NOTHING;
   const tokens = Math.min(worst.completionTokens, usage.completionTokens ?? worst.completionTokens);
   if (result.kind === "failure") {
-    return { kind: "loss", ...base, loss: { reason: "lost", message: `${result.reason}: ${result.message}` } };
+    return {
+      kind: "loss",
+      ...base,
+      loss: { reason: "lost", message: `${result.reason}: ${result.message}` },
+    };
   }
   if (result.kind === "cancelled") {
     return { kind: "spent", ...base, usage, charge: { rollouts: 0, completionTokens: tokens } };

@@ -65,7 +65,11 @@ export async function createRunDirectory(
   } catch (error) {
     await rm(partial, { recursive: true, force: true });
     if (error instanceof CoppiceError) throw error;
-    throw new CoppiceError("failed_precondition", `${path}: cannot write the run directory: ${messageOf(error)}`, { cause: error });
+    throw new CoppiceError(
+      "failed_precondition",
+      `${path}: cannot write the run directory: ${messageOf(error)}`,
+      { cause: error },
+    );
   }
 }
 
@@ -82,7 +86,11 @@ export async function hashRunProblems(path: string): Promise<ProblemsFile> {
   const hash = createHash("sha256");
   let count = 0;
   const file = join(path, RUN_FILES.problems);
-  if (!(await exists(file))) throw new CoppiceError("not_found", `${path}: expected a run directory, found no ${RUN_FILES.problems} in it`);
+  if (!(await exists(file)))
+    throw new CoppiceError(
+      "not_found",
+      `${path}: expected a run directory, found no ${RUN_FILES.problems} in it`,
+    );
   for await (const line of readLines(file)) {
     hash.update(`${line}\n`);
     count += 1;
@@ -100,7 +108,10 @@ export class Rows {
     this.#results = results;
   }
 
-  static async open(path: string, ends: { readonly rolloutsEnd: number; readonly resultsEnd: number }): Promise<Rows> {
+  static async open(
+    path: string,
+    ends: { readonly rolloutsEnd: number; readonly resultsEnd: number },
+  ): Promise<Rows> {
     const rollouts = await AppendFile.open(join(path, RUN_FILES.rollouts), { truncateTo: ends.rolloutsEnd });
     const results = await AppendFile.open(join(path, RUN_FILES.results), { truncateTo: ends.resultsEnd });
     return new Rows(rollouts, results);
@@ -131,7 +142,9 @@ export async function replaceFile(path: string, text: string): Promise<void> {
 }
 
 /** Makes `logs/attempt-N` for the next attempt at the run, points `logs/latest` at it, and says where it is. */
-export async function beginAttempt(path: string): Promise<{ readonly attempt: number; readonly logs: string }> {
+export async function beginAttempt(
+  path: string,
+): Promise<{ readonly attempt: number; readonly logs: string }> {
   for (let attempt = 1; ; attempt += 1) {
     const logs = join(path, RUN_FILES.logs, `attempt-${attempt}`);
     if (await exists(logs)) continue;
@@ -156,16 +169,25 @@ export async function lockRunDirectory(path: string): Promise<() => Promise<void
       return () => rm(file, { force: true });
     } catch (error) {
       if (!isErrno(error, "EEXIST")) {
-        throw new CoppiceError("failed_precondition", `${file}: cannot lock the run directory: ${messageOf(error)}`);
+        throw new CoppiceError(
+          "failed_precondition",
+          `${file}: cannot lock the run directory: ${messageOf(error)}`,
+        );
       }
     }
     const holder = await readFile(file, "utf8").catch(() => "");
     if (await isAlive(holder)) {
-      throw new CoppiceError("failed_precondition", `${path}: another process works on this run (${holder}); only one may`);
+      throw new CoppiceError(
+        "failed_precondition",
+        `${path}: another process works on this run (${holder}); only one may`,
+      );
     }
     await rm(file, { force: true });
   }
-  throw new CoppiceError("failed_precondition", `${file}: cannot lock the run directory: another process took it first`);
+  throw new CoppiceError(
+    "failed_precondition",
+    `${file}: cannot lock the run directory: another process took it first`,
+  );
 }
 
 interface ProcessIdentity {
@@ -195,7 +217,10 @@ async function isAlive(holder: string): Promise<boolean> {
   return now.started === identity.started;
 }
 
-async function writeProblems(path: string, problems: Iterable<Problem> | AsyncIterable<Problem>): Promise<ProblemsFile> {
+async function writeProblems(
+  path: string,
+  problems: Iterable<Problem> | AsyncIterable<Problem>,
+): Promise<ProblemsFile> {
   const hash = createHash("sha256");
   const file = await open(path, "wx");
   let count = 0;
@@ -215,7 +240,8 @@ async function writeProblems(path: string, problems: Iterable<Problem> | AsyncIt
   } finally {
     await file.close();
   }
-  if (count === 0) throw new CoppiceError("invalid_argument", "problems: expected at least one problem, found none");
+  if (count === 0)
+    throw new CoppiceError("invalid_argument", "problems: expected at least one problem, found none");
   return { count, sha256: hash.digest("hex") };
 }
 

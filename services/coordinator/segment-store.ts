@@ -9,7 +9,10 @@ import { CoppiceError } from "../runtime/errors.ts";
 /** The content address of a segment: equal text behind an equal parent is an equal id, on every machine. */
 export function segmentId(parent: SegmentId | null, text: string): SegmentId {
   const hash = createHash("sha256");
-  hash.update(parent ?? "root").update("\0").update(text);
+  hash
+    .update(parent ?? "root")
+    .update("\0")
+    .update(text);
   return hash.digest("hex").slice(0, 32);
 }
 

@@ -25,7 +25,15 @@ export interface SweepStatus {
   readonly id: string;
   readonly name: string;
   readonly state: SweepState;
-  readonly tasks: { readonly total: number; readonly queued: number; readonly running: number; readonly completed: number; readonly exhausted: number; readonly failed: number; readonly cancelled: number };
+  readonly tasks: {
+    readonly total: number;
+    readonly queued: number;
+    readonly running: number;
+    readonly completed: number;
+    readonly exhausted: number;
+    readonly failed: number;
+    readonly cancelled: number;
+  };
   /** Tasks with at least one correct candidate. */
   readonly solved: number;
   readonly rollouts: number;
@@ -36,7 +44,13 @@ export interface SweepStatus {
   readonly in_flight: number;
   /** Rollouts lost for good. */
   readonly failures: number;
-  readonly hosts: readonly { readonly id: string; readonly engine: string; readonly open_tasks: number; readonly waiting: number; readonly running: number }[];
+  readonly hosts: readonly {
+    readonly id: string;
+    readonly engine: string;
+    readonly open_tasks: number;
+    readonly waiting: number;
+    readonly running: number;
+  }[];
   readonly elapsed_ms: number;
   readonly output: string;
 }
@@ -53,25 +67,47 @@ export interface StrategySummary {
   readonly usage: Usage;
   /** Completion tokens over solved problems; null when none is solved or tokens are unknown. */
   readonly tokens_per_solved: number | null;
-  readonly tasks: { readonly completed: number; readonly exhausted: number; readonly failed: number; readonly cancelled: number };
+  readonly tasks: {
+    readonly completed: number;
+    readonly exhausted: number;
+    readonly failed: number;
+    readonly cancelled: number;
+  };
 }
 
 export interface Summary {
   readonly name: string;
   readonly version: string;
   readonly state: SweepState;
-  readonly tasks: { readonly total: number; readonly completed: number; readonly exhausted: number; readonly failed: number; readonly cancelled: number };
+  readonly tasks: {
+    readonly total: number;
+    readonly completed: number;
+    readonly exhausted: number;
+    readonly failed: number;
+    readonly cancelled: number;
+  };
   readonly strategies: Readonly<Record<string, StrategySummary>>;
   readonly rollouts: number;
   readonly usage: Usage;
   readonly budget: { readonly given: BudgetAmounts; readonly spent: BudgetAmounts };
-  readonly prefix: { readonly prompt_tokens: number | null; readonly computed_tokens: number | null; readonly unique_tokens: number | null; readonly ratio: number | null };
+  readonly prefix: {
+    readonly prompt_tokens: number | null;
+    readonly computed_tokens: number | null;
+    readonly unique_tokens: number | null;
+    readonly ratio: number | null;
+  };
   readonly wall_ms: number;
 }
 
 /** What `watch` streams. A stream starts with a status. */
 export type SweepEvent =
   | { readonly kind: "status"; readonly status: SweepStatus }
-  | { readonly kind: "task"; readonly task: string; readonly state: TaskState; readonly verdict: "correct" | "incorrect" | "undecided" | null; readonly rollouts: number }
+  | {
+      readonly kind: "task";
+      readonly task: string;
+      readonly state: TaskState;
+      readonly verdict: "correct" | "incorrect" | "undecided" | null;
+      readonly rollouts: number;
+    }
   | { readonly kind: "log"; readonly level: "info" | "warn" | "error"; readonly message: string }
   | { readonly kind: "ended"; readonly summary: Summary };

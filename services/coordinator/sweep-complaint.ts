@@ -75,7 +75,9 @@ function messageOf(issue: z.core.$ZodIssue, found: unknown): string {
     case "too_big":
       return `expected ${bound("at most", "less than", { ...issue, minimum: issue.maximum })}, found ${describeValue(found)}`;
     case "invalid_value":
-      return found === undefined ? `missing; expected one of ${issue.values.map(String).join(", ")}` : issue.message;
+      return found === undefined
+        ? `missing; expected one of ${issue.values.map(String).join(", ")}`
+        : issue.message;
     default:
       return issue.message;
   }
@@ -87,9 +89,14 @@ interface Bound {
   readonly inclusive?: boolean | undefined;
 }
 
-function bound(inclusive: string, exclusive: string, { origin, minimum, inclusive: isInclusive }: Bound): string {
+function bound(
+  inclusive: string,
+  exclusive: string,
+  { origin, minimum, inclusive: isInclusive }: Bound,
+): string {
   const words = `${isInclusive === false ? exclusive : inclusive} ${minimum}`;
   if (origin === "array") return `a list of ${words}`;
-  if (origin === "string") return minimum === 1 ? "a text that is not empty" : `a text of ${words} characters`;
+  if (origin === "string")
+    return minimum === 1 ? "a text that is not empty" : `a text of ${words} characters`;
   return words;
 }

@@ -28,10 +28,14 @@ export interface ParseOptions {
 export function parseSweepFile(text: string, options: ParseOptions): SweepFile {
   const lines = new LineCounter();
   const document = parseDocument(text, { lineCounter: lines, prettyErrors: false });
-  if (document.errors.length > 0) throw refusal(document.errors.map((error) => brokenYaml(error, lines, options.file)));
+  if (document.errors.length > 0)
+    throw refusal(document.errors.map((error) => brokenYaml(error, lines, options.file)));
   const raw: unknown = document.toJS();
   if (typeof raw !== "object" || raw === null || Array.isArray(raw)) {
-    throw new CoppiceError("invalid_argument", `${options.file}: expected a map of keys such as "problems" and "strategies"`);
+    throw new CoppiceError(
+      "invalid_argument",
+      `${options.file}: expected a map of keys such as "problems" and "strategies"`,
+    );
   }
   const overrides = applyOverrides(raw, options.overrides ?? [], options.cwd ?? ".");
   const parsed = sweepSchema(options.catalogue).safeParse(raw);
@@ -57,16 +61,28 @@ function refusal(placed: readonly Placed[]): CoppiceError {
   return new CoppiceError("invalid_argument", shown.join("\n"));
 }
 
-function brokenYaml(error: { readonly message: string; readonly pos: readonly [number, number] }, lines: LineCounter, file: string): Placed {
+function brokenYaml(
+  error: { readonly message: string; readonly pos: readonly [number, number] },
+  lines: LineCounter,
+  file: string,
+): Placed {
   const { line, col } = lines.linePos(error.pos[0]);
   return { line, text: `${file}:${line}:${col}: not YAML: ${error.message}` };
 }
 
 /** Puts each complaint at its line, or at the flag that brought it. */
-function createPlacer(document: Document.Parsed, lines: LineCounter, file: string, overrides: readonly Override[]) {
+function createPlacer(
+  document: Document.Parsed,
+  lines: LineCounter,
+  file: string,
+  overrides: readonly Override[],
+) {
   return ({ path, message }: Complaint): Placed => {
-    const flag = overrides.findLast(({ path: set }) => set.every((key, i) => path[i] === undefined || path[i] === key));
-    const isSet = flag !== undefined && path.length > 0 && (path.length >= flag.path.length || isNewIn(document, path));
+    const flag = overrides.findLast(({ path: set }) =>
+      set.every((key, i) => path[i] === undefined || path[i] === key),
+    );
+    const isSet =
+      flag !== undefined && path.length > 0 && (path.length >= flag.path.length || isNewIn(document, path));
     if (isSet) return { line: 0, text: `--set ${flag.given}: ${pathText(path)}: ${message}` };
     const line = lines.linePos(offsetOf(document, path)).line;
     return { line, text: `${file}:${line}: ${path.length === 0 ? "" : `${pathText(path)}: `}${message}` };
@@ -83,7 +99,9 @@ function offsetOf(document: Document.Parsed, path: KeyPath): number {
   let offset = rangeStart(node) ?? 0;
   for (const key of path) {
     if (isMap(node)) {
-      const pair = node.items.find((item) => isPair(item) && isScalar(item.key) && String(item.key.value) === String(key));
+      const pair = node.items.find(
+        (item) => isPair(item) && isScalar(item.key) && String(item.key.value) === String(key),
+      );
       if (pair === undefined) break;
       offset = rangeStart(pair.key) ?? offset;
       node = pair.value;

@@ -20,14 +20,17 @@ function equalNames(raw: unknown, key: "strategies" | "hosts"): readonly Complai
   const seen = new Map<string, number>();
   return listAt(raw, key).flatMap((member, i) => {
     // A strategy without an id is called by its name; a host without one gets a free id.
-    const name = valueAt(member, ["id"]) ?? (key === "strategies" ? valueAt(member, ["strategy"]) : undefined);
+    const name =
+      valueAt(member, ["id"]) ?? (key === "strategies" ? valueAt(member, ["strategy"]) : undefined);
     if (typeof name !== "string") return [];
     const first = seen.get(name);
     if (first === undefined) {
       seen.set(name, i);
       return [];
     }
-    return [{ path: [key, i], message: `is called "${name}" like ${key}.${first}; give one of them another id` }];
+    return [
+      { path: [key, i], message: `is called "${name}" like ${key}.${first}; give one of them another id` },
+    ];
   });
 }
 

@@ -53,7 +53,10 @@ function splitFlag(flag: string, cwd: string): readonly [readonly string[], unkn
   const equals = flag.indexOf("=");
   const keys = flag.slice(0, Math.max(equals, 0)).trim().split(".");
   if (equals < 1 || keys.some((key) => key === "" || key === "__proto__")) {
-    throw new CoppiceError("invalid_argument", `--set ${flag}: expected KEY=VALUE, such as budget.rollouts=5000`);
+    throw new CoppiceError(
+      "invalid_argument",
+      `--set ${flag}: expected KEY=VALUE, such as budget.rollouts=5000`,
+    );
   }
   try {
     const value: unknown = parse(flag.slice(equals + 1));

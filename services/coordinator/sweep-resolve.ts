@@ -4,7 +4,14 @@ import { stringify } from "yaml";
 import type { Sampling } from "../queue/job.ts";
 import { parseDurationMs } from "../runtime/duration.ts";
 import type { Strategy } from "../search/strategy.ts";
-import { type ArmFile, type Catalogue, ENGINES, HOST_DEFAULTS, type HostFile, type SweepFile } from "./sweep-schema.ts";
+import {
+  type ArmFile,
+  type Catalogue,
+  ENGINES,
+  HOST_DEFAULTS,
+  type HostFile,
+  type SweepFile,
+} from "./sweep-schema.ts";
 import type { Arm, Budget, HostSpec, Sweep } from "./sweep.ts";
 
 /** The model that is shipped with the project: the name under which a sweep asks for it. */
@@ -46,7 +53,10 @@ export function resolveSweep(file: SweepFile, options: ResolveOptions): Resolved
     deterministic: file.deterministic,
     output: options.output ?? resolve(directory, file.output ?? `runs/${name}`),
   };
-  return { sweep, problems: typeof file.problems === "string" ? resolve(directory, file.problems) : file.problems };
+  return {
+    sweep,
+    problems: typeof file.problems === "string" ? resolve(directory, file.problems) : file.problems,
+  };
 }
 
 function resolveArm(arm: ArmFile, sampling: SweepFile["sampling"], strategies: readonly Strategy[]): Arm {
@@ -95,7 +105,11 @@ function resolveHosts(file: SweepFile, directory: string, shippedModelPath: stri
 /** A host with its paths made absolute, and the engine that its driver is chosen by. */
 export function resolveHost(
   host: HostFile,
-  { id, directory, shippedModelPath }: { readonly id: string; readonly directory: string; readonly shippedModelPath: string },
+  {
+    id,
+    directory,
+    shippedModelPath,
+  }: { readonly id: string; readonly directory: string; readonly shippedModelPath: string },
 ): HostSpec {
   switch (host.engine) {
     case "embedded": {
@@ -111,7 +125,10 @@ export function resolveHost(
 
 /** `gpu1-8000` for a host with an address, its engine otherwise; numbered from the second on. */
 function freeId(host: HostFile, taken: ReadonlySet<string>): string {
-  const stem = "url" in host ? new URL(host.url).host.replaceAll(/[^A-Za-z0-9.-]+/g, "-").replace(/^[.-]+/, "") : host.engine;
+  const stem =
+    "url" in host
+      ? new URL(host.url).host.replaceAll(/[^A-Za-z0-9.-]+/g, "-").replace(/^[.-]+/, "")
+      : host.engine;
   let id = stem.slice(0, 56);
   for (let n = 2; taken.has(id); n++) id = `${stem.slice(0, 56)}-${n}`;
   return id;
@@ -165,6 +182,8 @@ function fromSampling(sampling: Sampling): SweepFile["sampling"] {
   };
 }
 
-function withoutNulls(record: Readonly<Record<string, number | null>>): Readonly<Record<string, number | null>> {
+function withoutNulls(
+  record: Readonly<Record<string, number | null>>,
+): Readonly<Record<string, number | null>> {
   return Object.fromEntries(Object.entries(record).filter(([, value]) => value !== null));
 }

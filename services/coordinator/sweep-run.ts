@@ -112,7 +112,9 @@ export class Run implements SweepRun, JobOwner {
     const unlock = await lockRunDirectory(path);
     try {
       const past = new Past(sweep);
-      const { journal, header, tornBytes } = await Journal.reopen(join(path, RUN_FILES.journal), (entry) => past.visit(entry));
+      const { journal, header, tornBytes } = await Journal.reopen(join(path, RUN_FILES.journal), (entry) =>
+        past.visit(entry),
+      );
       checkHeader(headerOf(sweep, problems), header, path);
       if (tornBytes > 0) parts.log.warn({ sweep: id, bytes: tornBytes }, "journal_tail_cut");
       const rows = await Rows.open(path, past);
@@ -132,8 +134,19 @@ export class Run implements SweepRun, JobOwner {
   }
 
   status(): SweepStatus {
-    const run = { id: this.id, sweep: this.#sweep, state: this.#state, total: this.#total, elapsedMs: this.#elapsedMs };
-    return statusOf(run, { totals: this.#past.totals, ledger: this.#past.ledger, open: [...this.#tasks.values()], dispatcher: this.#parts.dispatcher });
+    const run = {
+      id: this.id,
+      sweep: this.#sweep,
+      state: this.#state,
+      total: this.#total,
+      elapsedMs: this.#elapsedMs,
+    };
+    return statusOf(run, {
+      totals: this.#past.totals,
+      ledger: this.#past.ledger,
+      open: [...this.#tasks.values()],
+      dispatcher: this.#parts.dispatcher,
+    });
   }
 
   watch(listener: (event: SweepEvent) => void): () => void {
@@ -184,7 +197,9 @@ export class Run implements SweepRun, JobOwner {
     const task = this.#tasks.get(report.task);
     const open = task?.asks.get(report.ask);
     if (this.#state === "interrupted") {
-      return Promise.reject(new CoppiceError("unavailable", `sweep ${this.id} is interrupted; its journal is closed`));
+      return Promise.reject(
+        new CoppiceError("unavailable", `sweep ${this.id} is interrupted; its journal is closed`),
+      );
     }
     if (task === undefined || open === undefined || this.#isOver) return Promise.resolve();
     if (open.accepting !== null) return open.accepting;
@@ -229,7 +244,10 @@ export class Run implements SweepRun, JobOwner {
       const left = Math.max(0, this.#sweep.budget.wallMs - this.#elapsedMs);
       this.#timers.push(clock.after(left, () => this.#cutRest("budget")));
     }
-    this.#parts.log.info({ sweep: this.id, attempt: this.#attempt, tasks: this.#total, settled: this.#past.settled.size }, "sweep_started");
+    this.#parts.log.info(
+      { sweep: this.id, attempt: this.#attempt, tasks: this.#total, settled: this.#past.settled.size },
+      "sweep_started",
+    );
     this.pump();
   }
 
@@ -257,7 +275,8 @@ export class Run implements SweepRun, JobOwner {
     if (verifications > limits.waitingVerificationsMax) return false;
     let room = 0;
     for (const host of dispatcher.hosts) {
-      if (canServe(host, { model: this.#sweep.model, needsScore: false })) room += dispatcher.room(hostLane(host.facts.id));
+      if (canServe(host, { model: this.#sweep.model, needsScore: false }))
+        room += dispatcher.room(hostLane(host.facts.id));
     }
     return asks < room;
   }
@@ -331,7 +350,8 @@ export class Run implements SweepRun, JobOwner {
       void this.#fail(error);
       throw error;
     }
-    if (open.reservation !== null) this.#past.ledger.charge(open.reservation, entry.kind === "loss" ? NOTHING : entry.charge);
+    if (open.reservation !== null)
+      this.#past.ledger.charge(open.reservation, entry.kind === "loss" ? NOTHING : entry.charge);
     if (open.job !== null) this.#parts.dispatcher.settled(open.job, open.ask.id);
     this.#withdraw(task, task.apply(entry));
     if (this.#cutShort !== null) this.#cutTask(task);
@@ -343,7 +363,11 @@ export class Run implements SweepRun, JobOwner {
   #withdraw(task: TaskRun, asks: readonly OpenAsk[]): void {
     const byJob = Map.groupBy(asks, (open) => open.job);
     for (const [job, group] of byJob) {
-      if (job !== null) this.#parts.withdraw(job, group.map((open) => open.ask.id));
+      if (job !== null)
+        this.#parts.withdraw(
+          job,
+          group.map((open) => open.ask.id),
+        );
     }
     if (asks.length === 0) return;
     this.#parts.clock.after(this.#parts.limits.withdrawalMs, () => {
@@ -383,7 +407,8 @@ export class Run implements SweepRun, JobOwner {
 
   async #settle(task: TaskRun): Promise<void> {
     const { clock, log } = this.#parts;
-    const state: SettledState = this.#cutShort === "cancelled" && task.isCut ? "cancelled" : task.settledState;
+    const state: SettledState =
+      this.#cutShort === "cancelled" && task.isCut ? "cancelled" : task.settledState;
     const wallMs = clock.monotonicMs() - (this.#openedMs.get(task.id) ?? 0);
     const tally = task.tally(state);
     const result = task.resultRow(state, wallMs);
@@ -394,7 +419,8 @@ export class Run implements SweepRun, JobOwner {
     this.#openedMs.delete(task.id);
     this.#letGo(task);
     const verdict = task.selectedVerdict;
-    if (state === "failed") log.error({ sweep: this.id, task: task.id, error: result["error"] }, "task_failed");
+    if (state === "failed")
+      log.error({ sweep: this.id, task: task.id, error: result["error"] }, "task_failed");
     this.#tell({ kind: "task", task: task.id, state, verdict, rollouts: tally.rollouts });
     this.#endIfAllSettled();
     this.pump();
@@ -432,8 +458,15 @@ export class Run implements SweepRun, JobOwner {
       await this.#line.close();
       await this.#writeMetrics();
       if (this.#failure === null) {
-        await this.#journal.append({ kind: "elapsed", attempt: this.#attempt, ms: Math.round(this.#attemptMs) });
-        await replaceFile(join(this.#sweep.output, RUN_FILES.summary), `${JSON.stringify(this.#summary(), null, 2)}\n`);
+        await this.#journal.append({
+          kind: "elapsed",
+          attempt: this.#attempt,
+          ms: Math.round(this.#attemptMs),
+        });
+        await replaceFile(
+          join(this.#sweep.output, RUN_FILES.summary),
+          `${JSON.stringify(this.#summary(), null, 2)}\n`,
+        );
       }
     } catch (error) {
       this.#failure ??= error instanceof Error ? error : new Error(messageOf(error));
@@ -449,9 +482,11 @@ export class Run implements SweepRun, JobOwner {
 
   async #writeMetrics(): Promise<void> {
     const status = this.status();
-    await this.#metrics.append(`${JSON.stringify({ at_ms: this.#parts.clock.nowMs(), ...status })}\n`).catch((error: unknown) => {
-      this.#parts.log.warn({ sweep: this.id, error: messageOf(error) }, "metrics_not_written");
-    });
+    await this.#metrics
+      .append(`${JSON.stringify({ at_ms: this.#parts.clock.nowMs(), ...status })}\n`)
+      .catch((error: unknown) => {
+        this.#parts.log.warn({ sweep: this.id, error: messageOf(error) }, "metrics_not_written");
+      });
     if (this.#isOver) return;
     await this.#journal
       .append({ kind: "elapsed", attempt: this.#attempt, ms: Math.round(this.#attemptMs) })
@@ -506,7 +541,10 @@ export class Run implements SweepRun, JobOwner {
   }
 }
 
-function rendered(template: string, problem: Problem): { readonly text: string; readonly error: string | null } {
+function rendered(
+  template: string,
+  problem: Problem,
+): { readonly text: string; readonly error: string | null } {
   try {
     return { text: renderPrompt(template, problem), error: null };
   } catch (error) {

@@ -56,7 +56,10 @@ const NAME = /^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/;
 const SEED_MAX = 0x7fffffff;
 
 /** A map with these keys and no others; the message of a key too many has one line per key, in their order. */
-function section<S extends z.core.$ZodLooseShape>(shape: S, options: { readonly later?: readonly string[] } = {}) {
+function section<S extends z.core.$ZodLooseShape>(
+  shape: S,
+  options: { readonly later?: readonly string[] } = {},
+) {
   const known = Object.keys(shape);
   return z.strictObject(shape, {
     error: (issue) => {
@@ -234,7 +237,10 @@ function optionSchema(declared: DeclaredOption): z.ZodType {
       return choice.default(declared.default).describe(about);
     }
     case "strings":
-      return z.array(filledText).default([...declared.default]).describe(about);
+      return z
+        .array(filledText)
+        .default([...declared.default])
+        .describe(about);
     case "boolean":
       return z.boolean().default(declared.default).describe(about);
     case "text":
@@ -259,7 +265,11 @@ export type ArmFile = Readonly<Record<string, unknown>> & {
 /** The whole file. `resolved.yaml` says a little more: what it was made by, and from. */
 export function sweepSchema({ strategies, verifiers }: Catalogue) {
   const names = strategies.map((strategy) => strategy.name);
-  const arm = union("strategy", strategies.map(armSchema), unionError("strategy", names)) as z.ZodType<ArmFile>;
+  const arm = union(
+    "strategy",
+    strategies.map(armSchema),
+    unionError("strategy", names),
+  ) as z.ZodType<ArmFile>;
   return section({
     name: name.optional(),
     problems: z.union([filledText, z.array(inlineProblem).min(1)], {
@@ -278,7 +288,9 @@ export function sweepSchema({ strategies, verifiers }: Catalogue) {
     deterministic: z.boolean().default(false),
     output: filledText.optional(),
     version: text.optional().describe("In a resolved sweep: the version of the program that wrote it"),
-    problems_sha256: text.optional().describe("In a resolved sweep: SHA-256 of the problems as they were read"),
+    problems_sha256: text
+      .optional()
+      .describe("In a resolved sweep: SHA-256 of the problems as they were read"),
   });
 }
 

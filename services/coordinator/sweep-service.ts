@@ -18,7 +18,12 @@ export interface SweepServiceLimits extends EventLogLimits {
   readonly overridesMax: number;
 }
 
-export const DEFAULT_SWEEP_SERVICE_LIMITS: SweepServiceLimits = { ...DEFAULT_EVENT_LOG_LIMITS, pageDefault: 50, pageMax: 100, overridesMax: 256 };
+export const DEFAULT_SWEEP_SERVICE_LIMITS: SweepServiceLimits = {
+  ...DEFAULT_EVENT_LOG_LIMITS,
+  pageDefault: 50,
+  pageMax: 100,
+  overridesMax: 256,
+};
 
 export interface SweepServiceOptions {
   /**
@@ -44,7 +49,11 @@ export function createSweepService(coordinator: Coordinator, options: SweepServi
   const find = (id: string): SweepRun => {
     if (id === "") throw new CoppiceError("invalid_argument", "sweep: required, found nothing");
     const run = coordinator.get(id);
-    if (run === null) throw new CoppiceError("not_found", `sweep ${JSON.stringify(id.slice(0, 200))}: this coordinator does not hold it`);
+    if (run === null)
+      throw new CoppiceError(
+        "not_found",
+        `sweep ${JSON.stringify(id.slice(0, 200))}: this coordinator does not hold it`,
+      );
     return run;
   };
   const answer = (run: SweepRun) => ({ status: statusToWire(run.status()) });
@@ -55,7 +64,10 @@ export function createSweepService(coordinator: Coordinator, options: SweepServi
       const first = await parts.next();
       const text = sweepText(first.done === true ? undefined : first.value, limits);
       const sweep = options.parseSweep(text.resolved, `the sweep submitted by ${peer}`, text.overrides);
-      const run = await coordinator.submit(sweep, readProblems(parts), { given: text.given, resolved: text.resolved });
+      const run = await coordinator.submit(sweep, readProblems(parts), {
+        given: text.given,
+        resolved: text.resolved,
+      });
       logOf(run);
       return answer(run);
     },
@@ -67,13 +79,21 @@ export function createSweepService(coordinator: Coordinator, options: SweepServi
     },
     get: ({ sweep }) => answer(find(sweep)),
     list({ pageSize, pageToken }) {
-      if (pageSize > limits.pageMax) throw new CoppiceError("invalid_argument", `page_size: expected at most ${limits.pageMax}, found ${pageSize}`);
+      if (pageSize > limits.pageMax)
+        throw new CoppiceError(
+          "invalid_argument",
+          `page_size: expected at most ${limits.pageMax}, found ${pageSize}`,
+        );
       const runs = coordinator.list();
       const start = pageToken === "" ? 0 : runs.findIndex(({ id }) => id === pageToken) + 1;
-      if (pageToken !== "" && start === 0) throw new CoppiceError("invalid_argument", "page_token: names a sweep that is no longer held");
+      if (pageToken !== "" && start === 0)
+        throw new CoppiceError("invalid_argument", "page_token: names a sweep that is no longer held");
       const page = runs.slice(start, start + (pageSize === 0 ? limits.pageDefault : pageSize));
       const hasMore = start + page.length < runs.length;
-      return { sweeps: page.map((run) => statusToWire(run.status())), nextPageToken: hasMore ? (page.at(-1)?.id ?? "") : "" };
+      return {
+        sweeps: page.map((run) => statusToWire(run.status())),
+        nextPageToken: hasMore ? (page.at(-1)?.id ?? "") : "",
+      };
     },
     async cancel({ sweep, reason }) {
       const run = find(sweep);
@@ -95,12 +115,19 @@ export function createSweepService(coordinator: Coordinator, options: SweepServi
 
 function sweepText(request: SubmitRequest | undefined, limits: SweepServiceLimits): SweepText {
   if (request?.part.case !== "sweep") {
-    throw new CoppiceError("invalid_argument", `part: expected sweep in the first message, found ${request?.part.case ?? "nothing"}`);
+    throw new CoppiceError(
+      "invalid_argument",
+      `part: expected sweep in the first message, found ${request?.part.case ?? "nothing"}`,
+    );
   }
   const text = request.part.value;
-  if (text.resolved === "") throw new CoppiceError("invalid_argument", "sweep.resolved: required, found nothing");
+  if (text.resolved === "")
+    throw new CoppiceError("invalid_argument", "sweep.resolved: required, found nothing");
   if (text.overrides.length > limits.overridesMax) {
-    throw new CoppiceError("invalid_argument", `sweep.overrides: expected at most ${limits.overridesMax}, found ${text.overrides.length}`);
+    throw new CoppiceError(
+      "invalid_argument",
+      `sweep.overrides: expected at most ${limits.overridesMax}, found ${text.overrides.length}`,
+    );
   }
   return text;
 }
@@ -113,7 +140,10 @@ async function* readProblems(parts: AsyncIterator<SubmitRequest>): AsyncGenerato
     if (next.done === true) return;
     const { part } = next.value;
     if (part.case !== "problems") {
-      throw new CoppiceError("invalid_argument", `part: expected problems in every message after the first, found ${part.case ?? "nothing"}`);
+      throw new CoppiceError(
+        "invalid_argument",
+        `part: expected problems in every message after the first, found ${part.case ?? "nothing"}`,
+      );
     }
     for (const text of part.value.jsonLines.split("\n")) {
       if (text.trim() === "") continue;

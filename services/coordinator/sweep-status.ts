@@ -16,7 +16,13 @@ export interface StatusSources {
 }
 
 export function statusOf(
-  run: { readonly id: string; readonly sweep: Sweep; readonly state: SweepState; readonly total: number; readonly elapsedMs: number },
+  run: {
+    readonly id: string;
+    readonly sweep: Sweep;
+    readonly state: SweepState;
+    readonly total: number;
+    readonly elapsedMs: number;
+  },
   { totals, ledger, open, dispatcher }: StatusSources,
 ): SweepStatus {
   const asksOf = new Map(dispatcher.depths().map((depth) => [depth.host, depth.asks]));
@@ -24,7 +30,12 @@ export function statusOf(
     id: run.id,
     name: run.sweep.name,
     state: run.state,
-    tasks: { total: run.total, queued: run.total - totals.settled - open.length, running: open.length, ...totals.tasks },
+    tasks: {
+      total: run.total,
+      queued: run.total - totals.settled - open.length,
+      running: open.length,
+      ...totals.tasks,
+    },
     solved: totals.solved,
     rollouts: open.reduce((sum, task) => sum + task.rollouts, totals.rollouts),
     verifications: open.reduce((sum, task) => sum + task.verifications, totals.verifications),
@@ -45,7 +56,11 @@ export function statusOf(
 export function budgetOf(budget: Budget, charged: Amount, elapsedMs: number): SweepStatus["budget"] {
   return {
     given: { rollouts: budget.rollouts, completion_tokens: budget.completionTokens, wall_ms: budget.wallMs },
-    spent: { rollouts: charged.rollouts, completion_tokens: charged.completionTokens, wall_ms: Math.round(elapsedMs) },
+    spent: {
+      rollouts: charged.rollouts,
+      completion_tokens: charged.completionTokens,
+      wall_ms: Math.round(elapsedMs),
+    },
   };
 }
 

@@ -1,7 +1,11 @@
 /** Statuses, events and problems to and from the wire (proto/coppice/v1). Errors name the field that is wrong. */
 import type { MessageInitShape } from "@bufbuild/protobuf";
 import { Verdict } from "../../proto/gen/coppice/v1/report_pb.ts";
-import { LogLevel, SweepState as WireSweepState, TaskState as WireTaskState } from "../../proto/gen/coppice/v1/status_pb.ts";
+import {
+  LogLevel,
+  SweepState as WireSweepState,
+  TaskState as WireTaskState,
+} from "../../proto/gen/coppice/v1/status_pb.ts";
 import type {
   BudgetAmounts as WireAmounts,
   SweepEvent as WireEvent,
@@ -11,12 +15,38 @@ import type {
   Usage as WireUsage,
 } from "../../proto/gen/coppice/v1/status_pb.ts";
 import { CoppiceError, messageOf } from "../runtime/errors.ts";
-import type { BudgetAmounts, Summary, SweepEvent, SweepState, SweepStatus, TaskState, Usage } from "./status.ts";
+import type {
+  BudgetAmounts,
+  Summary,
+  SweepEvent,
+  SweepState,
+  SweepStatus,
+  TaskState,
+  Usage,
+} from "./status.ts";
 import type { Problem } from "./sweep.ts";
 
-const SWEEP_STATES = { running: WireSweepState.RUNNING, paused: WireSweepState.PAUSED, completed: WireSweepState.COMPLETED, cancelled: WireSweepState.CANCELLED, interrupted: WireSweepState.INTERRUPTED, failed: WireSweepState.FAILED } as const satisfies Record<SweepState, WireSweepState>;
-const TASK_STATES = { queued: WireTaskState.QUEUED, running: WireTaskState.RUNNING, completed: WireTaskState.COMPLETED, exhausted: WireTaskState.EXHAUSTED, failed: WireTaskState.FAILED, cancelled: WireTaskState.CANCELLED } as const satisfies Record<TaskState, WireTaskState>;
-const VERDICTS = { correct: Verdict.CORRECT, incorrect: Verdict.INCORRECT, undecided: Verdict.UNDECIDED } as const;
+const SWEEP_STATES = {
+  running: WireSweepState.RUNNING,
+  paused: WireSweepState.PAUSED,
+  completed: WireSweepState.COMPLETED,
+  cancelled: WireSweepState.CANCELLED,
+  interrupted: WireSweepState.INTERRUPTED,
+  failed: WireSweepState.FAILED,
+} as const satisfies Record<SweepState, WireSweepState>;
+const TASK_STATES = {
+  queued: WireTaskState.QUEUED,
+  running: WireTaskState.RUNNING,
+  completed: WireTaskState.COMPLETED,
+  exhausted: WireTaskState.EXHAUSTED,
+  failed: WireTaskState.FAILED,
+  cancelled: WireTaskState.CANCELLED,
+} as const satisfies Record<TaskState, WireTaskState>;
+const VERDICTS = {
+  correct: Verdict.CORRECT,
+  incorrect: Verdict.INCORRECT,
+  undecided: Verdict.UNDECIDED,
+} as const;
 const LOG_LEVELS = { info: LogLevel.INFO, warn: LogLevel.WARN, error: LogLevel.ERROR } as const;
 
 export function statusToWire(status: SweepStatus): MessageInitShape<typeof SweepStatusSchema> {
@@ -28,7 +58,11 @@ export function statusToWire(status: SweepStatus): MessageInitShape<typeof Sweep
     usage: usageToWire(status.usage),
     budgetGiven: amountsToWire(status.budget.given),
     budgetSpent: amountsToWire(status.budget.spent),
-    hosts: status.hosts.map(({ id, engine, open_tasks, waiting, running }) => ({ id, engine, ...wholes({ openTasks: open_tasks, waiting, running }) })),
+    hosts: status.hosts.map(({ id, engine, open_tasks, waiting, running }) => ({
+      id,
+      engine,
+      ...wholes({ openTasks: open_tasks, waiting, running }),
+    })),
     ...wholes({
       solved: status.solved,
       rollouts: status.rollouts,
@@ -43,7 +77,8 @@ export function statusToWire(status: SweepStatus): MessageInitShape<typeof Sweep
 
 /** Throws "data_loss" naming the field that is missing or unknown. */
 export function statusFromWire(wire: WireStatus | undefined): SweepStatus {
-  if (wire?.tasks === undefined) throw damaged(wire === undefined ? "status" : "status.tasks", "a message", "nothing");
+  if (wire?.tasks === undefined)
+    throw damaged(wire === undefined ? "status" : "status.tasks", "a message", "nothing");
   const { total, queued, running, completed, exhausted, failed, cancelled } = wire.tasks;
   return {
     id: wire.id,
@@ -52,7 +87,11 @@ export function statusFromWire(wire: WireStatus | undefined): SweepStatus {
     tasks: numbers({ total, queued, running, completed, exhausted, failed, cancelled }),
     usage: usageFromWire(wire.usage),
     budget: { given: amountsFromWire(wire.budgetGiven), spent: amountsFromWire(wire.budgetSpent) },
-    hosts: wire.hosts.map((host) => ({ id: host.id, engine: host.engine, ...numbers({ open_tasks: host.openTasks, waiting: host.waiting, running: host.running }) })),
+    hosts: wire.hosts.map((host) => ({
+      id: host.id,
+      engine: host.engine,
+      ...numbers({ open_tasks: host.openTasks, waiting: host.waiting, running: host.running }),
+    })),
     ...numbers({
       solved: wire.solved,
       rollouts: wire.rollouts,
@@ -71,7 +110,17 @@ export function eventToWire(event: SweepEvent): MessageInitShape<typeof SweepEve
       return { event: { case: "status", value: statusToWire(event.status) } };
     case "task": {
       const { task, state, verdict, rollouts } = event;
-      return { event: { case: "task", value: { task, state: TASK_STATES[state], verdict: verdict === null ? Verdict.UNSPECIFIED : VERDICTS[verdict], ...wholes({ rollouts }) } } };
+      return {
+        event: {
+          case: "task",
+          value: {
+            task,
+            state: TASK_STATES[state],
+            verdict: verdict === null ? Verdict.UNSPECIFIED : VERDICTS[verdict],
+            ...wholes({ rollouts }),
+          },
+        },
+      };
     }
     case "log":
       return { event: { case: "log", value: { level: LOG_LEVELS[event.level], message: event.message } } };
@@ -97,7 +146,11 @@ export function eventFromWire(wire: WireEvent | undefined): SweepEvent | null {
       };
     }
     case "log":
-      return { kind: "log", level: keyOf(LOG_LEVELS, event.value.level, "log.level"), message: event.value.message };
+      return {
+        kind: "log",
+        level: keyOf(LOG_LEVELS, event.value.level, "log.level"),
+        message: event.value.message,
+      };
     case "ended":
       return { kind: "ended", summary: summaryFromJson(event.value.summaryJson) };
     case undefined:
@@ -107,7 +160,8 @@ export function eventFromWire(wire: WireEvent | undefined): SweepEvent | null {
 
 function summaryFromJson(text: string): Summary {
   const value = objectFromJson(text, "ended.summary_json", "data_loss");
-  if (typeof value["name"] !== "string" || typeof value["state"] !== "string") throw damaged("ended.summary_json", "a summary", text.slice(0, 80));
+  if (typeof value["name"] !== "string" || typeof value["state"] !== "string")
+    throw damaged("ended.summary_json", "a summary", text.slice(0, 80));
   // The coordinator's own `summary.json`, which the client prints and does not compute with.
   return value as unknown as Summary;
 }
@@ -118,7 +172,8 @@ export function problemFromLine(line: string, at: string): Problem {
   const { id, prompt, reference = null, tests = null, metadata = {} } = value;
   if (typeof id !== "string" || id === "") throw wrong(`${at}.id`, "a text", id);
   if (typeof prompt !== "string") throw wrong(`${at}.prompt`, "a text", prompt);
-  if (reference !== null && typeof reference !== "string") throw wrong(`${at}.reference`, "a text or null", reference);
+  if (reference !== null && typeof reference !== "string")
+    throw wrong(`${at}.reference`, "a text or null", reference);
   if (tests !== null && typeof tests !== "string") throw wrong(`${at}.tests`, "a text or null", tests);
   if (!isRecord(metadata)) throw wrong(`${at}.metadata`, "an object", metadata);
   return { id, prompt, reference, tests, metadata };
@@ -128,7 +183,11 @@ export function problemToLine({ id, prompt, reference, tests, metadata }: Proble
   return JSON.stringify({ id, prompt, reference, tests, metadata });
 }
 
-function objectFromJson(text: string, at: string, code: "invalid_argument" | "data_loss"): Readonly<Record<string, unknown>> {
+function objectFromJson(
+  text: string,
+  at: string,
+  code: "invalid_argument" | "data_loss",
+): Readonly<Record<string, unknown>> {
   let value: unknown;
   try {
     value = JSON.parse(text);
@@ -167,12 +226,22 @@ function usageFromWire(wire: WireUsage | undefined): Usage {
   };
 }
 
-function amountsToWire(amounts: BudgetAmounts): Partial<Record<"rollouts" | "completionTokens" | "wallMs", bigint>> {
-  return knownWholes({ rollouts: amounts.rollouts, completionTokens: amounts.completion_tokens, wallMs: amounts.wall_ms });
+function amountsToWire(
+  amounts: BudgetAmounts,
+): Partial<Record<"rollouts" | "completionTokens" | "wallMs", bigint>> {
+  return knownWholes({
+    rollouts: amounts.rollouts,
+    completionTokens: amounts.completion_tokens,
+    wallMs: amounts.wall_ms,
+  });
 }
 
 function amountsFromWire(wire: WireAmounts | undefined): BudgetAmounts {
-  return { rollouts: known(wire?.rollouts), completion_tokens: known(wire?.completionTokens), wall_ms: known(wire?.wallMs) };
+  return {
+    rollouts: known(wire?.rollouts),
+    completion_tokens: known(wire?.completionTokens),
+    wall_ms: known(wire?.wallMs),
+  };
 }
 
 function known(value: bigint | undefined): number | null {
@@ -182,13 +251,19 @@ function known(value: bigint | undefined): number | null {
 /** Counts and milliseconds as uint64; a fraction of a millisecond is rounded away. */
 function wholes<K extends string>(values: Readonly<Record<K, number>>): Record<K, bigint> {
   // Same keys, other values; Object.entries forgets which.
-  return Object.fromEntries(Object.entries<number>(values).map(([key, value]) => [key, whole(value)])) as Record<K, bigint>;
+  return Object.fromEntries(
+    Object.entries<number>(values).map(([key, value]) => [key, whole(value)]),
+  ) as Record<K, bigint>;
 }
 
-function knownWholes<K extends string>(values: Readonly<Record<K, number | null>>): Partial<Record<K, bigint>> {
+function knownWholes<K extends string>(
+  values: Readonly<Record<K, number | null>>,
+): Partial<Record<K, bigint>> {
   const entries = Object.entries<number | null>(values);
   // As above, without those that are unknown (I8).
-  return Object.fromEntries(entries.flatMap(([key, value]) => (value === null ? [] : [[key, whole(value)]]))) as Partial<Record<K, bigint>>;
+  return Object.fromEntries(
+    entries.flatMap(([key, value]) => (value === null ? [] : [[key, whole(value)]])),
+  ) as Partial<Record<K, bigint>>;
 }
 
 function whole(value: number): bigint {
@@ -197,7 +272,9 @@ function whole(value: number): bigint {
 
 function numbers<K extends string>(values: Readonly<Record<K, bigint>>): Record<K, number> {
   // Same keys, other values.
-  return Object.fromEntries(Object.entries<bigint>(values).map(([key, value]) => [key, Number(value)])) as Record<K, number>;
+  return Object.fromEntries(
+    Object.entries<bigint>(values).map(([key, value]) => [key, Number(value)]),
+  ) as Record<K, number>;
 }
 
 function keyOf<K extends string>(table: Readonly<Record<K, number>>, value: number, at: string): K {
@@ -210,5 +287,8 @@ function damaged(at: string, expected: string, found: string): CoppiceError {
 }
 
 function wrong(at: string, expected: string, found: unknown): CoppiceError {
-  return new CoppiceError("invalid_argument", `${at}: expected ${expected}, found ${JSON.stringify(found) ?? "nothing"}`);
+  return new CoppiceError(
+    "invalid_argument",
+    `${at}: expected ${expected}, found ${JSON.stringify(found) ?? "nothing"}`,
+  );
 }

@@ -38,9 +38,29 @@ export interface Budget {
 
 /** A host of `coppice run`: which driver, and its options as in the sweep file (snake_case, validated, defaults filled in). */
 export type HostSpec =
-  | { readonly engine: "embedded"; readonly id: string; readonly model_path: string; readonly sequences: number; readonly context_tokens: number | null; readonly threads: number; readonly reproducible: boolean }
-  | { readonly engine: "openai"; readonly id: string; readonly url: string; readonly api_key_env: string | null; readonly concurrency: number; readonly timeout_ms: number }
-  | { readonly engine: "replay"; readonly id: string; readonly records: string; readonly concurrency: number };
+  | {
+      readonly engine: "embedded";
+      readonly id: string;
+      readonly model_path: string;
+      readonly sequences: number;
+      readonly context_tokens: number | null;
+      readonly threads: number;
+      readonly reproducible: boolean;
+    }
+  | {
+      readonly engine: "openai";
+      readonly id: string;
+      readonly url: string;
+      readonly api_key_env: string | null;
+      readonly concurrency: number;
+      readonly timeout_ms: number;
+    }
+  | {
+      readonly engine: "replay";
+      readonly id: string;
+      readonly records: string;
+      readonly concurrency: number;
+    };
 
 /** A problem as the sweep's files give it, already valid. */
 export interface Problem {

@@ -133,7 +133,9 @@ export class Totals {
     const { settled, usage } = totals;
     const tokens = addKnown(usage.completion_tokens, usage.cancelled_tokens);
     // Over all problems: a k that some problem has too few samples for is left out.
-    const passAt = [...totals.passAt].filter(([, entry]) => arm.strategy.isIndependentSampling && entry.tasks === settled);
+    const passAt = [...totals.passAt].filter(
+      ([, entry]) => arm.strategy.isIndependentSampling && entry.tasks === settled,
+    );
     return {
       problems: settled,
       solved: totals.solved,

@@ -8,8 +8,8 @@
  */
 import { messageOf } from "../runtime/errors.ts";
 import { deriveSeed } from "../runtime/random.ts";
-import type { Report, Segment, SegmentId } from "../queue/job.ts";
-import type { Answer, Ask, AskId, Candidate, Prefix, SampleAsk, VerifyAsk } from "../search/program.ts";
+import type { Segment, SegmentId } from "../queue/job.ts";
+import type { Answer, AskId, Candidate, Prefix, SampleAsk, VerifyAsk } from "../search/program.ts";
 import { rootPrefix, Search, type Step } from "../search/search.ts";
 import { Backlog, type Destination, destinationOf, type OpenAsk } from "./backlog.ts";
 import type { AnswerEntry, LossEntry, SpentEntry } from "./journal-entry.ts";
@@ -73,7 +73,9 @@ export class TaskRun {
     const root = rootPrefix(options.prompt);
     const { strategy, parameters } = options.arm;
     // The parameters were validated against the strategy's own declaration when the sweep was parsed.
-    this.#search = new Search(() => strategy.search(root, parameters as never), { inOrder: options.isDeterministic });
+    this.#search = new Search(() => strategy.search(root, parameters as never), {
+      inOrder: options.isDeterministic,
+    });
   }
 
   /** Runs the program to its first asks. @returns Asks that were withdrawn while a worker may hold them. */
@@ -327,7 +329,14 @@ export class TaskRun {
   #account(open: OpenAsk, entry: AnswerEntry): void {
     if (open.ask.kind === "sample") {
       const { ask } = open;
-      this.#rows.set(ask.id, { issued: open.issued, entry, ask, verdict: null, score: null, processScore: null });
+      this.#rows.set(ask.id, {
+        issued: open.issued,
+        entry,
+        ask,
+        verdict: null,
+        score: null,
+        processScore: null,
+      });
       this.#usage = addUsage(this.#usage, rolloutUsage(entry.usage, entry.attempt));
       const text = entry.result.kind === "rollout" ? entry.result.text : "";
       this.#countUnique(ask.prefix, entry, ask.prefix.extend(text, ask.id));

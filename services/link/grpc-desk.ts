@@ -7,7 +7,12 @@
  */
 import type { MessageInitShape } from "@bufbuild/protobuf";
 import { Workers } from "../../proto/gen/coppice/v1/workers_pb.ts";
-import type { NumberedReport, ReportRequest, ReportResponseSchema, SegmentsRequest } from "../../proto/gen/coppice/v1/workers_pb.ts";
+import type {
+  NumberedReport,
+  ReportRequest,
+  ReportResponseSchema,
+  SegmentsRequest,
+} from "../../proto/gen/coppice/v1/workers_pb.ts";
 import type { Segment } from "../queue/job.ts";
 import { systemClock } from "../runtime/clock.ts";
 import type { Clock, Timer } from "../runtime/clock.ts";
@@ -42,7 +47,10 @@ export function serveWorkers(desk: WorkerDesk, options: WorkersServiceOptions = 
     register(request) {
       const facts = workerFromWire(request);
       if (!leases.has(facts.id) && leases.size >= limits.workersMax) {
-        throw new CoppiceError("resource_exhausted", `worker ${facts.id}: ${limits.workersMax} workers are registered, the most allowed`);
+        throw new CoppiceError(
+          "resource_exhausted",
+          `worker ${facts.id}: ${limits.workersMax} workers are registered, the most allowed`,
+        );
       }
       const registration = desk.register(facts);
       leases.set(facts.id, registration.leaseMs);
@@ -55,7 +63,11 @@ export function serveWorkers(desk: WorkerDesk, options: WorkersServiceOptions = 
       if (first.done === true) return;
       const worker = name(first.value.worker, "worker");
       const leaseMs = leases.get(worker);
-      if (leaseMs === undefined) throw new CoppiceError("failed_precondition", `worker ${worker}: expected it to register before it opens a line`);
+      if (leaseMs === undefined)
+        throw new CoppiceError(
+          "failed_precondition",
+          `worker ${worker}: expected it to register before it opens a line`,
+        );
       lines.get(worker)?.end(new CoppiceError("aborted", `worker ${worker} opened another line`));
       const line = new Line(desk, { worker, leaseMs, clock, limits });
       lines.set(worker, line);
@@ -116,7 +128,10 @@ class Line {
   }
 
   /** What goes down the line, until it ends. */
-  async *serve(up: { readonly first: ReportRequest; readonly reader: AsyncIterator<ReportRequest> }, call: RpcCall): AsyncGenerator<ResponseInit> {
+  async *serve(
+    up: { readonly first: ReportRequest; readonly reader: AsyncIterator<ReportRequest> },
+    call: RpcCall,
+  ): AsyncGenerator<ResponseInit> {
     const leave = (): void => this.end(null);
     call.signal.addEventListener("abort", leave);
     if (call.signal.aborted) leave();
@@ -139,15 +154,25 @@ class Line {
     this.#lost();
   }
 
-  async #read({ first, reader }: { readonly first: ReportRequest; readonly reader: AsyncIterator<ReportRequest> }): Promise<void> {
-    for (let request = first; !this.#isEnded; ) {
+  async #read({
+    first,
+    reader,
+  }: {
+    readonly first: ReportRequest;
+    readonly reader: AsyncIterator<ReportRequest>;
+  }): Promise<void> {
+    for (let request = first; !this.#isEnded;) {
       this.#silentThirds = 0;
       this.#desk.heard(this.#options.worker);
       if (request.reports.length > BATCH_ACCEPTED_MAX) {
-        throw new CoppiceError("invalid_argument", `reports: expected at most ${BATCH_ACCEPTED_MAX}, found ${request.reports.length}`);
+        throw new CoppiceError(
+          "invalid_argument",
+          `reports: expected at most ${BATCH_ACCEPTED_MAX}, found ${request.reports.length}`,
+        );
       }
       if (request.reports.length === 0) this.#send({});
-      for (const [index, report] of request.reports.entries()) void this.#accept(report, `reports[${index}].report`);
+      for (const [index, report] of request.reports.entries())
+        void this.#accept(report, `reports[${index}].report`);
       while (this.#accepting >= this.#options.limits.acceptingMax && !this.#isEnded) {
         await new Promise<void>((resolve) => (this.#accepted = resolve));
       }
@@ -164,7 +189,13 @@ class Line {
       this.#answer((answers) => answers.acknowledged.push(numbered.number));
     } catch (thrown) {
       const error = asCoppiceError(thrown);
-      this.#answer((answers) => answers.refused.push({ number: numbered.number, code: statusOfCode(error.code), message: error.message }));
+      this.#answer((answers) =>
+        answers.refused.push({
+          number: numbered.number,
+          code: statusOfCode(error.code),
+          message: error.message,
+        }),
+      );
     }
     this.#accepting -= 1;
     this.#accepted();
@@ -192,7 +223,12 @@ class Line {
 
   #send(response: ResponseInit): void {
     if (this.#out.size >= this.#options.limits.unreadMax) {
-      return this.end(new CoppiceError("resource_exhausted", `worker ${this.#options.worker} does not read: ${this.#out.size} answers wait for it`));
+      return this.end(
+        new CoppiceError(
+          "resource_exhausted",
+          `worker ${this.#options.worker} does not read: ${this.#out.size} answers wait for it`,
+        ),
+      );
     }
     this.#out.push(response);
   }
@@ -202,7 +238,8 @@ class Line {
     const { clock, leaseMs, worker } = this.#options;
     return clock.after(leaseMs / 3, () => {
       this.#silentThirds += 1;
-      if (this.#silentThirds > 3) return this.end(new CoppiceError("unavailable", `worker ${worker}: nothing heard for ${leaseMs} ms`));
+      if (this.#silentThirds > 3)
+        return this.end(new CoppiceError("unavailable", `worker ${worker}: nothing heard for ${leaseMs} ms`));
       this.#timer = this.#watchLease();
     });
   }
@@ -212,7 +249,10 @@ function segmentsThatFit(desk: WorkerDesk, request: SegmentsRequest, limits: Lin
   const { ids, worker } = request;
   if (worker !== "") desk.heard(name(worker, "worker"));
   if (ids.length === 0 || ids.length > limits.segmentsPerCallMax) {
-    throw new CoppiceError("invalid_argument", `ids: expected 1 to ${limits.segmentsPerCallMax}, found ${ids.length}`);
+    throw new CoppiceError(
+      "invalid_argument",
+      `ids: expected 1 to ${limits.segmentsPerCallMax}, found ${ids.length}`,
+    );
   }
   const found = desk.segments(ids.map((id, index) => name(id, `ids[${index}]`)));
   let bytes = 0;

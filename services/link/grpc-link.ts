@@ -27,8 +27,17 @@ import type { CoordinatorLink, Registration, Withdrawal, WorkerFacts } from "./l
 
 /** What the link tells of its line, for logs and metrics. */
 export type LinkState =
-  | { readonly kind: "connected"; readonly address: string; /** Reports that are sent again. */ readonly redelivered: number }
-  | { readonly kind: "lost"; readonly address: string; readonly error: CoppiceError; readonly retryInMs: number }
+  | {
+      readonly kind: "connected";
+      readonly address: string;
+      /** Reports that are sent again. */ readonly redelivered: number;
+    }
+  | {
+      readonly kind: "lost";
+      readonly address: string;
+      readonly error: CoppiceError;
+      readonly retryInMs: number;
+    }
   | { readonly kind: "closed"; readonly address: string };
 
 export interface GrpcLinkOptions {
@@ -86,11 +95,18 @@ class GrpcLink implements CoordinatorLink {
   constructor(options: GrpcLinkOptions) {
     this.#options = options;
     this.#limits = { ...DEFAULT_LINK_LIMITS, ...options.limits };
-    this.#rpc = connectRpc(Workers, { address: options.address, token: options.token, limits: options.rpcLimits });
+    this.#rpc = connectRpc(Workers, {
+      address: options.address,
+      token: options.token,
+      limits: options.rpcLimits,
+    });
   }
 
   connect(facts: WorkerFacts, signal?: AbortSignal): Promise<Registration> {
-    if (this.#loop !== null) return Promise.reject(new CoppiceError("failed_precondition", `worker ${facts.id}: this link is already connected`));
+    if (this.#loop !== null)
+      return Promise.reject(
+        new CoppiceError("failed_precondition", `worker ${facts.id}: this link is already connected`),
+      );
     return new Promise((resolve, reject) => {
       this.#worker = facts.id;
       this.#loop = this.#keepLine(facts, { resolve, reject, signal });
@@ -100,7 +116,10 @@ class GrpcLink implements CoordinatorLink {
   /** Keeps a line open until the link closes. Never rejects. */
   async #keepLine(facts: WorkerFacts, first: FirstConnection): Promise<void> {
     let isFirst = true;
-    const connecting = first.signal === undefined ? this.#closing.signal : AbortSignal.any([first.signal, this.#closing.signal]);
+    const connecting =
+      first.signal === undefined
+        ? this.#closing.signal
+        : AbortSignal.any([first.signal, this.#closing.signal]);
     const backoff = this.#createBackoff();
     for (;;) {
       const signal = isFirst ? connecting : this.#closing.signal;
@@ -119,14 +138,22 @@ class GrpcLink implements CoordinatorLink {
           return first.reject(signal.aborted ? signal.reason : thrown);
         }
         const retryInMs = backoff.nextMs();
-        this.#options.onState?.({ kind: "lost", address: this.#options.address, error: asCoppiceError(thrown), retryInMs });
+        this.#options.onState?.({
+          kind: "lost",
+          address: this.#options.address,
+          error: asCoppiceError(thrown),
+          retryInMs,
+        });
         await backoff.wait(retryInMs, signal).catch(() => {});
       }
     }
   }
 
   /** Opens a line and serves it; returns or throws when it is over. */
-  async #serveLine({ worker, leaseMs }: { readonly worker: string; readonly leaseMs: number }, opened: () => void): Promise<void> {
+  async #serveLine(
+    { worker, leaseMs }: { readonly worker: string; readonly leaseMs: number },
+    opened: () => void,
+  ): Promise<void> {
     const line: Line = { up: new Feed(), numbered: new Map(), next: 1 };
     const silent = new AbortController();
     const { clock } = this.#options;
@@ -136,7 +163,9 @@ class GrpcLink implements CoordinatorLink {
     const beat = (): void => {
       silentThirds += 1;
       if (silentThirds > 3) {
-        return silent.abort(new CoppiceError("unavailable", `${this.#options.address}: nothing heard for ${leaseMs} ms`));
+        return silent.abort(
+          new CoppiceError("unavailable", `${this.#options.address}: nothing heard for ${leaseMs} ms`),
+        );
       }
       line.up.push({});
       timer = clock.after(leaseMs / 3, beat);
@@ -144,7 +173,9 @@ class GrpcLink implements CoordinatorLink {
     timer = clock.after(leaseMs / 3, beat);
     line.up.push({ worker });
     try {
-      for await (const response of this.#rpc.call.report(line.up, { signal: AbortSignal.any([this.#closing.signal, silent.signal]) })) {
+      for await (const response of this.#rpc.call.report(line.up, {
+        signal: AbortSignal.any([this.#closing.signal, silent.signal]),
+      })) {
         silentThirds = 0;
         if (this.#line === line) this.#take(line, response);
         else this.#open(line, opened);
@@ -162,13 +193,18 @@ class GrpcLink implements CoordinatorLink {
     this.#line = line;
     this.#unsent.splice(0, this.#unsent.length, ...this.#kept);
     opened();
-    this.#options.onState?.({ kind: "connected", address: this.#options.address, redelivered: this.#kept.size });
+    this.#options.onState?.({
+      kind: "connected",
+      address: this.#options.address,
+      redelivered: this.#kept.size,
+    });
     this.#flush();
   }
 
   #take(line: Line, response: ReportResponse): void {
     for (const number of response.acknowledged) this.#settle(line, number)?.resolve();
-    for (const { number, code, message } of response.refused) this.#refused(line, number, errorOfStatus(code, message));
+    for (const { number, code, message } of response.refused)
+      this.#refused(line, number, errorOfStatus(code, message));
     for (const { job, asks } of response.withdrawn) this.#listener({ job, asks });
     if (this.#unsent.length > 0 && line.numbered.size === 0) this.#flush();
   }
@@ -209,7 +245,8 @@ class GrpcLink implements CoordinatorLink {
         `report of ask ${report.ask} of task ${report.task}: ${bytes} bytes, more than the ${this.#limits.reportBytesMax} allowed`,
       );
     }
-    while (this.#isFull(bytes) && !this.#closing.signal.aborted) await new Promise<void>((resolve) => this.#waiting.push(resolve));
+    while (this.#isFull(bytes) && !this.#closing.signal.aborted)
+      await new Promise<void>((resolve) => this.#waiting.push(resolve));
     if (this.#closing.signal.aborted) throw lostReport(report);
     await new Promise<void>((resolve, reject) => {
       const kept: Kept = { report, wire, bytes, resolve, reject, backoff: null };
@@ -225,7 +262,10 @@ class GrpcLink implements CoordinatorLink {
 
   #isFull(bytes: number): boolean {
     const { unacknowledgedMax, unacknowledgedBytesMax } = this.#limits;
-    return this.#kept.size > 0 && (this.#kept.size >= unacknowledgedMax || this.#keptBytes + bytes > unacknowledgedBytesMax);
+    return (
+      this.#kept.size > 0 &&
+      (this.#kept.size >= unacknowledgedMax || this.#keptBytes + bytes > unacknowledgedBytesMax)
+    );
   }
 
   /** At once while nothing is in flight, for latency; together with others while something is, for throughput. */
@@ -233,7 +273,9 @@ class GrpcLink implements CoordinatorLink {
     if (this.#unsent.length >= this.#limits.batchMax) return this.#flush();
     if (this.#flushTimer !== null) return;
     if (line.numbered.size > 0) {
-      this.#flushTimer = this.#options.clock.after(this.#limits.flushMs, () => this.#flush(), { keepAlive: true });
+      this.#flushTimer = this.#options.clock.after(this.#limits.flushMs, () => this.#flush(), {
+        keepAlive: true,
+      });
     } else if (this.#unsent.length === 1) queueMicrotask(() => this.#flush());
   }
 
@@ -243,7 +285,7 @@ class GrpcLink implements CoordinatorLink {
     const line = this.#line;
     if (line === null) return;
     const all = this.#unsent.splice(0, this.#unsent.length);
-    for (let start = 0; start < all.length; ) {
+    for (let start = 0; start < all.length;) {
       const end = this.#endOfBatch(all, start);
       line.up.push({
         reports: all.slice(start, end).map((kept) => {
@@ -267,18 +309,27 @@ class GrpcLink implements CoordinatorLink {
   }
 
   async segments(ids: readonly SegmentId[], signal?: AbortSignal): Promise<readonly Segment[]> {
-    const until = signal === undefined ? this.#closing.signal : AbortSignal.any([signal, this.#closing.signal]);
+    const until =
+      signal === undefined ? this.#closing.signal : AbortSignal.any([signal, this.#closing.signal]);
     const giveUpMs = this.#options.clock.monotonicMs() + this.#limits.segmentsDeadlineMs;
     const backoff = this.#createBackoff();
     const found: Segment[] = [];
     while (found.length < ids.length) {
       try {
         const wanted = ids.slice(found.length, found.length + this.#limits.segmentsPerCallMax);
-        const { segments } = await this.#rpc.call.segments({ worker: this.#worker ?? "", ids: wanted }, { signal: until });
+        const { segments } = await this.#rpc.call.segments(
+          { worker: this.#worker ?? "", ids: wanted },
+          { signal: until },
+        );
         for (const { id, text } of checkOrder(segments, wanted)) found.push({ id, text });
       } catch (error) {
         const waitMs = backoff.nextMs();
-        if (until.aborted || !asCoppiceError(error).isRetryable || this.#options.clock.monotonicMs() + waitMs > giveUpMs) throw error;
+        if (
+          until.aborted ||
+          !asCoppiceError(error).isRetryable ||
+          this.#options.clock.monotonicMs() + waitMs > giveUpMs
+        )
+          throw error;
         await backoff.wait(waitMs, until);
       }
     }
@@ -298,7 +349,9 @@ class GrpcLink implements CoordinatorLink {
     await this.#loop;
     if (this.#worker !== null && this.#loop !== null) {
       // Best effort: a coordinator that does not hear it forgets the worker after the lease.
-      await this.#rpc.call.leave({ worker: this.#worker }, { deadlineMs: this.#limits.leaveDeadlineMs }).catch(() => {});
+      await this.#rpc.call
+        .leave({ worker: this.#worker }, { deadlineMs: this.#limits.leaveDeadlineMs })
+        .catch(() => {});
     }
     this.#rpc.close();
     this.#options.onState?.({ kind: "closed", address: this.#options.address });
@@ -317,11 +370,15 @@ interface FirstConnection {
 }
 
 function lostReport(report: Report): CoppiceError {
-  return new CoppiceError("cancelled", `the link closed before the report of ask ${report.ask} of task ${report.task} was acknowledged`);
+  return new CoppiceError(
+    "cancelled",
+    `the link closed before the report of ask ${report.ask} of task ${report.task} was acknowledged`,
+  );
 }
 
 function checkOrder(segments: readonly Segment[], wanted: readonly SegmentId[]): readonly Segment[] {
-  if (segments.length === 0) throw new CoppiceError("data_loss", `segments: expected ${wanted[0]} first, found nothing`);
+  if (segments.length === 0)
+    throw new CoppiceError("data_loss", `segments: expected ${wanted[0]} first, found nothing`);
   segments.forEach((segment, index) => {
     if (segment.id === wanted[index]) return;
     throw new CoppiceError("data_loss", `segments[${index}]: expected ${wanted[index]}, found ${segment.id}`);

@@ -4,8 +4,16 @@
  */
 import type { MessageInitShape } from "@bufbuild/protobuf";
 import { FinishReason, Verdict } from "../../proto/gen/coppice/v1/report_pb.ts";
-import type { AttemptUsage as WireUsage, Report as WireReport, ReportSchema } from "../../proto/gen/coppice/v1/report_pb.ts";
-import type { HostFacts as WireHost, RegisterRequest, RegisterRequestSchema } from "../../proto/gen/coppice/v1/workers_pb.ts";
+import type {
+  AttemptUsage as WireUsage,
+  Report as WireReport,
+  ReportSchema,
+} from "../../proto/gen/coppice/v1/report_pb.ts";
+import type {
+  HostFacts as WireHost,
+  RegisterRequest,
+  RegisterRequestSchema,
+} from "../../proto/gen/coppice/v1/workers_pb.ts";
 import type { AttemptUsage, Report, VerdictResult } from "../queue/job.ts";
 import { CoppiceError } from "../runtime/errors.ts";
 import type { HostFacts, WorkerFacts } from "./link.ts";
@@ -31,7 +39,9 @@ export function reportToWire(report: Report): MessageInitShape<typeof ReportSche
   };
 }
 
-function resultToWire(result: Report["result"]): NonNullable<MessageInitShape<typeof ReportSchema>["result"]> {
+function resultToWire(
+  result: Report["result"],
+): NonNullable<MessageInitShape<typeof ReportSchema>["result"]> {
   switch (result.kind) {
     case "rollout":
       return {
@@ -83,17 +93,33 @@ function resultFromWire(result: WireReport["result"], at: string): Report["resul
     case "rollout": {
       const { text, stopString = null, meanLogprob = null } = result.value;
       if (meanLogprob !== null) finite(meanLogprob, `${at}.rollout.mean_logprob`);
-      return { kind: "rollout", text, finishReason: finishReasonFromWire(result.value.finishReason, `${at}.rollout.finish_reason`), stopString, meanLogprob };
+      return {
+        kind: "rollout",
+        text,
+        finishReason: finishReasonFromWire(result.value.finishReason, `${at}.rollout.finish_reason`),
+        stopString,
+        meanLogprob,
+      };
     }
     case "verdict": {
       const { score = null, answer = null, reason = null } = result.value;
       if (score !== null) finite(score, `${at}.verdict.score`);
-      return { kind: "verdict", verdict: verdictFromWire(result.value.verdict, `${at}.verdict.verdict`), score, answer, reason };
+      return {
+        kind: "verdict",
+        verdict: verdictFromWire(result.value.verdict, `${at}.verdict.verdict`),
+        score,
+        answer,
+        reason,
+      };
     }
     case "cancelled":
       return { kind: "cancelled" };
     case "failure":
-      return { kind: "failure", reason: name(result.value.reason, `${at}.failure.reason`), message: result.value.message };
+      return {
+        kind: "failure",
+        reason: name(result.value.reason, `${at}.failure.reason`),
+        message: result.value.message,
+      };
     case undefined:
       throw missing(at);
   }
@@ -107,13 +133,20 @@ function usageFromWire(usage: WireUsage | undefined): AttemptUsage {
   };
 }
 
-const VERDICT_TO_WIRE = { correct: Verdict.CORRECT, incorrect: Verdict.INCORRECT, undecided: Verdict.UNDECIDED } as const;
+const VERDICT_TO_WIRE = {
+  correct: Verdict.CORRECT,
+  incorrect: Verdict.INCORRECT,
+  undecided: Verdict.UNDECIDED,
+} as const;
 
 function verdictFromWire(verdict: Verdict, at: string): VerdictResult["verdict"] {
   if (verdict === Verdict.CORRECT) return "correct";
   if (verdict === Verdict.INCORRECT) return "incorrect";
   if (verdict === Verdict.UNDECIDED) return "undecided";
-  throw new CoppiceError("invalid_argument", `${at}: expected CORRECT, INCORRECT or UNDECIDED, found ${verdict}`);
+  throw new CoppiceError(
+    "invalid_argument",
+    `${at}: expected CORRECT, INCORRECT or UNDECIDED, found ${verdict}`,
+  );
 }
 
 function finishReasonFromWire(reason: FinishReason, at: string): "stop" | "length" {
@@ -126,7 +159,13 @@ function finishReasonFromWire(reason: FinishReason, at: string): "stop" | "lengt
 export function workerToWire(facts: WorkerFacts): MessageInitShape<typeof RegisterRequestSchema> {
   const { offers } = facts;
   if (offers.kind === "verification") {
-    return { worker: facts.id, offers: { case: "verification", value: { verifiers: [...offers.verifiers], concurrency: count(offers.concurrency, "concurrency") } } };
+    return {
+      worker: facts.id,
+      offers: {
+        case: "verification",
+        value: { verifiers: [...offers.verifiers], concurrency: count(offers.concurrency, "concurrency") },
+      },
+    };
   }
   const { kvCapacityTokens, contextTokens, ...host } = offers.host;
   return {
@@ -137,8 +176,14 @@ export function workerToWire(facts: WorkerFacts): MessageInitShape<typeof Regist
         host: {
           ...host,
           concurrency: count(host.concurrency, "host.concurrency"),
-          ...present("kvCapacityTokens", kvCapacityTokens === null ? null : wholeToWire(kvCapacityTokens, "host.kv_capacity_tokens")),
-          ...present("contextTokens", contextTokens === null ? null : wholeToWire(contextTokens, "host.context_tokens")),
+          ...present(
+            "kvCapacityTokens",
+            kvCapacityTokens === null ? null : wholeToWire(kvCapacityTokens, "host.kv_capacity_tokens"),
+          ),
+          ...present(
+            "contextTokens",
+            contextTokens === null ? null : wholeToWire(contextTokens, "host.context_tokens"),
+          ),
         },
       },
     },
@@ -154,10 +199,20 @@ export function workerFromWire(wire: RegisterRequest): WorkerFacts {
     case "verification": {
       const { verifiers, concurrency } = wire.offers.value;
       if (verifiers.length === 0 || verifiers.length > VERIFIERS_MAX) {
-        throw new CoppiceError("invalid_argument", `verification.verifiers: expected 1 to ${VERIFIERS_MAX} kinds, found ${verifiers.length}`);
+        throw new CoppiceError(
+          "invalid_argument",
+          `verification.verifiers: expected 1 to ${VERIFIERS_MAX} kinds, found ${verifiers.length}`,
+        );
       }
       const kinds = verifiers.map((kind, index) => name(kind, `verification.verifiers[${index}]`));
-      return { id, offers: { kind: "verification", verifiers: kinds, concurrency: atLeastOne(concurrency, "verification.concurrency") } };
+      return {
+        id,
+        offers: {
+          kind: "verification",
+          verifiers: kinds,
+          concurrency: atLeastOne(concurrency, "verification.concurrency"),
+        },
+      };
     }
     case undefined:
       throw missing("offers");
@@ -171,8 +226,12 @@ function hostFromWire(wire: WireHost | undefined, at: string): HostFacts {
     engine: name(wire.engine, `${at}.engine`),
     model: name(wire.model, `${at}.model`),
     concurrency: atLeastOne(wire.concurrency, `${at}.concurrency`),
-    kvCapacityTokens: wire.kvCapacityTokens === undefined ? null : wholeFromWire(wire.kvCapacityTokens, `${at}.kv_capacity_tokens`),
-    contextTokens: wire.contextTokens === undefined ? null : wholeFromWire(wire.contextTokens, `${at}.context_tokens`),
+    kvCapacityTokens:
+      wire.kvCapacityTokens === undefined
+        ? null
+        : wholeFromWire(wire.kvCapacityTokens, `${at}.kv_capacity_tokens`),
+    contextTokens:
+      wire.contextTokens === undefined ? null : wholeFromWire(wire.contextTokens, `${at}.context_tokens`),
     reportsCachedTokens: wire.reportsCachedTokens,
     canScore: wire.canScore,
   };
@@ -182,7 +241,10 @@ function hostFromWire(wire: WireHost | undefined, at: string): HostFacts {
 export function name(value: string, at: string): string {
   if (value === "") throw missing(at);
   if (value.length > NAME_CHARS_MAX) {
-    throw new CoppiceError("invalid_argument", `${at}: expected at most ${NAME_CHARS_MAX} characters, found ${value.length}`);
+    throw new CoppiceError(
+      "invalid_argument",
+      `${at}: expected at most ${NAME_CHARS_MAX} characters, found ${value.length}`,
+    );
   }
   return value;
 }
@@ -190,7 +252,10 @@ export function name(value: string, at: string): string {
 /** A uint64 as a number. Throws "invalid_argument" above 2^53 - 1. */
 export function wholeFromWire(value: bigint, at: string): number {
   if (value > BigInt(Number.MAX_SAFE_INTEGER)) {
-    throw new CoppiceError("invalid_argument", `${at}: expected at most ${Number.MAX_SAFE_INTEGER}, found ${value}`);
+    throw new CoppiceError(
+      "invalid_argument",
+      `${at}: expected at most ${Number.MAX_SAFE_INTEGER}, found ${value}`,
+    );
   }
   return Number(value);
 }
@@ -203,7 +268,10 @@ export function wholeToWire(value: number, at: string): bigint {
 
 function count(value: number, at: string): number {
   if (Number.isInteger(value) && value >= 0 && value <= 0xffff_ffff) return value;
-  throw new CoppiceError("invalid_argument", `${at}: expected a whole number from 0 to 4294967295, found ${value}`);
+  throw new CoppiceError(
+    "invalid_argument",
+    `${at}: expected a whole number from 0 to 4294967295, found ${value}`,
+  );
 }
 
 function countOrNull(value: number | null, at: string): number | null {
@@ -216,7 +284,8 @@ function atLeastOne(value: number, at: string): number {
 }
 
 function finite(value: number, at: string): number {
-  if (!Number.isFinite(value)) throw new CoppiceError("invalid_argument", `${at}: expected a finite number, found ${value}`);
+  if (!Number.isFinite(value))
+    throw new CoppiceError("invalid_argument", `${at}: expected a finite number, found ${value}`);
   return value;
 }
 
@@ -234,10 +303,16 @@ export function present<K extends string, V>(key: K, value: V | null): { readonl
 export function sizeOfReport(report: Report): number {
   const { result } = report;
   const texts =
-    result.kind === "rollout" ? [result.text, result.stopString]
-    : result.kind === "verdict" ? [result.answer, result.reason]
-    : result.kind === "failure" ? [result.reason, result.message]
-    : [];
+    result.kind === "rollout"
+      ? [result.text, result.stopString]
+      : result.kind === "verdict"
+        ? [result.answer, result.reason]
+        : result.kind === "failure"
+          ? [result.reason, result.message]
+          : [];
   const names = [report.sweep, report.task, report.ask, report.job, report.worker, report.host];
-  return [...texts, ...names].reduce((bytes, text) => bytes + (text === null ? 0 : Buffer.byteLength(text)), 128);
+  return [...texts, ...names].reduce(
+    (bytes, text) => bytes + (text === null ? 0 : Buffer.byteLength(text)),
+    128,
+  );
 }

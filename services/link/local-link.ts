@@ -36,7 +36,8 @@ class LocalLink implements CoordinatorLink {
   }
 
   async connect(facts: WorkerFacts, signal?: AbortSignal): Promise<Registration> {
-    const until = signal === undefined ? this.#closing.signal : AbortSignal.any([signal, this.#closing.signal]);
+    const until =
+      signal === undefined ? this.#closing.signal : AbortSignal.any([signal, this.#closing.signal]);
     const registration = await this.#retrying(() => this.#desk.register(facts), until);
     this.#lost();
     this.#worker = facts.id;
@@ -61,7 +62,15 @@ class LocalLink implements CoordinatorLink {
   async report(report: Report): Promise<void> {
     const { signal } = this.#closing;
     const accepted = this.#retrying(() => this.#desk.accept(report), signal);
-    await rejectOnAbort(accepted, signal, () => new CoppiceError("cancelled", `the link closed before the report of ask ${report.ask} of task ${report.task} was acknowledged`));
+    await rejectOnAbort(
+      accepted,
+      signal,
+      () =>
+        new CoppiceError(
+          "cancelled",
+          `the link closed before the report of ask ${report.ask} of task ${report.task} was acknowledged`,
+        ),
+    );
     if (this.#worker !== null) this.#desk.heard(this.#worker);
   }
 
@@ -87,7 +96,12 @@ class LocalLink implements CoordinatorLink {
   /** Until it succeeds, fails for good, or `signal` aborts. */
   async #retrying<T>(attempt: () => T | Promise<T>, signal: AbortSignal): Promise<T> {
     const { clock, random } = this.#options;
-    const backoff = new Backoff({ clock, random, minMs: this.#limits.backoffMinMs, maxMs: this.#limits.backoffMaxMs });
+    const backoff = new Backoff({
+      clock,
+      random,
+      minMs: this.#limits.backoffMinMs,
+      maxMs: this.#limits.backoffMaxMs,
+    });
     for (;;) {
       signal.throwIfAborted();
       try {

@@ -41,7 +41,11 @@ interface Hand {
   readonly release: PromiseWithResolvers<never>;
 }
 
-export function createBullmqConsumer(lane: string, options: ConsumerOptions, context: BullmqConsumerContext): LaneConsumer {
+export function createBullmqConsumer(
+  lane: string,
+  options: ConsumerOptions,
+  context: BullmqConsumerContext,
+): LaneConsumer {
   checkConcurrency(options.concurrency, lane);
   const { limits, store, clock } = context;
   const hands = new Map<string, Hand>();
@@ -50,7 +54,12 @@ export function createBullmqConsumer(lane: string, options: ConsumerOptions, con
 
   const handle = async (job: BullmqJob<Job>, token: string): Promise<void> => {
     const id = job.id ?? job.data.id;
-    const hand: Hand = { job, token, controller: new AbortController(), release: Promise.withResolvers<never>() };
+    const hand: Hand = {
+      job,
+      token,
+      controller: new AbortController(),
+      release: Promise.withResolvers<never>(),
+    };
     hands.get(id)?.controller.abort(lost(id, `it was delivered to this worker again`));
     hands.set(id, hand);
     const delivery = {

@@ -59,7 +59,12 @@ export function createBullmqLanes(options: BullmqLanesOptions): Lanes {
       checkLaneName(name);
       const found = lanes.get(name);
       if (found !== undefined) return found;
-      const made = createLane(name, { store, limits, prefix: options.prefix, addChunk: storeLimits.addChunk });
+      const made = createLane(name, {
+        store,
+        limits,
+        prefix: options.prefix,
+        addChunk: storeLimits.addChunk,
+      });
       lanes.set(name, made);
       return made;
     },
@@ -80,7 +85,9 @@ export function createBullmqLanes(options: BullmqLanesOptions): Lanes {
       const info = await store.command("ping", (redis) => redis.info());
       const policy = /^maxmemory_policy:(.*)$/m.exec(info)?.[1]?.trim();
       if (policy !== undefined && policy !== "noeviction") {
-        warn(`Redis at ${store.address} has maxmemory-policy ${policy}; expected noeviction, or it may drop jobs when it is full`);
+        warn(
+          `Redis at ${store.address} has maxmemory-policy ${policy}; expected noeviction, or it may drop jobs when it is full`,
+        );
       }
     },
     async close() {
@@ -109,7 +116,11 @@ function createLane(name: string, context: LaneContext): Lane {
   const queueOn = (redis: Redis): Queue => (queue ??= openQueue(name, redis, context));
   const command = <T>(what: string, operation: (queue: Queue) => Promise<T>): Promise<T> =>
     context.store.command(`lane ${name}: ${what}`, (redis) => operation(queueOn(redis)));
-  const inChunks = async (ids: readonly string[], each: (queue: Queue, id: string) => Promise<void>, what: string) => {
+  const inChunks = async (
+    ids: readonly string[],
+    each: (queue: Queue, id: string) => Promise<void>,
+    what: string,
+  ) => {
     for (const chunk of chunksOf(ids, context.addChunk)) {
       await command(what, (open) => Promise.all(chunk.map((id) => each(open, id))));
     }
@@ -123,7 +134,9 @@ function createLane(name: string, context: LaneContext): Lane {
         mayBePaused = false;
       }
       for (const chunk of chunksOf(jobs, context.addChunk)) {
-        await command("add", (open) => open.addBulk(chunk.map((job) => ({ name: job.kind, data: job, opts: { jobId: job.id } }))));
+        await command("add", (open) =>
+          open.addBulk(chunk.map((job) => ({ name: job.kind, data: job, opts: { jobId: job.id } }))),
+        );
       }
     },
     remove(jobIds) {
@@ -142,7 +155,9 @@ function createLane(name: string, context: LaneContext): Lane {
       return jobIds.filter((id) => !present.has(id));
     },
     async depth() {
-      const counts = await command("depth", (open) => open.getJobCounts("waiting", "delayed", "prioritized", "active"));
+      const counts = await command("depth", (open) =>
+        open.getJobCounts("waiting", "delayed", "prioritized", "active"),
+      );
       const waiting = (counts["waiting"] ?? 0) + (counts["delayed"] ?? 0) + (counts["prioritized"] ?? 0);
       return { waiting, running: counts["active"] ?? 0 };
     },

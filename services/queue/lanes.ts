@@ -81,4 +81,9 @@ export interface LaneLimits {
   readonly lockMs: number;
 }
 
-export const DEFAULT_LANE_LIMITS: LaneLimits = { attemptsMax: 4, stallsMax: 16, backoffMs: 250, lockMs: 5_000 };
+export const DEFAULT_LANE_LIMITS: LaneLimits = {
+  attemptsMax: 4,
+  stallsMax: 16,
+  backoffMs: 250,
+  lockMs: 5_000,
+};

@@ -75,7 +75,12 @@ export function createMemoryLanes(options: MemoryLanesOptions): Lanes {
     const found = lanes.get(name);
     if (found !== undefined) return found;
     const made: LaneState = {
-      name, entries: new Map(), queue: [], head: 0, consumers: new Set(), isPumpDue: false,
+      name,
+      entries: new Map(),
+      queue: [],
+      head: 0,
+      consumers: new Set(),
+      isPumpDue: false,
     };
     lanes.set(name, made);
     return made;
@@ -151,7 +156,12 @@ function createLane(state: LaneState, shared: Shared & { readonly assertOpen: ()
 function createConsumer(state: LaneState, options: ConsumerOptions, shared: Shared): LaneConsumer {
   checkConcurrency(options.concurrency, state.name);
   const consumer: Consumer = {
-    concurrency: options.concurrency, handle: options.handle, inHand: new Set(), busy: 0, isLeaving: false, onReturn: null,
+    concurrency: options.concurrency,
+    handle: options.handle,
+    inHand: new Set(),
+    busy: 0,
+    isLeaving: false,
+    onReturn: null,
   };
   state.consumers.add(consumer);
   pumpSoon(state, shared);
@@ -267,7 +277,9 @@ function retryLater(state: LaneState, entry: Entry, shared: Shared): void {
   leaveHand(entry);
   entry.place = "delayed";
   const fullMs = shared.limits.backoffMs * 2 ** entry.failures;
-  const delayMs = Math.floor(fullMs * (1 - BACKOFF_JITTER) + shared.options.random.next() * fullMs * BACKOFF_JITTER);
+  const delayMs = Math.floor(
+    fullMs * (1 - BACKOFF_JITTER) + shared.options.random.next() * fullMs * BACKOFF_JITTER,
+  );
   entry.failures += 1;
   entry.timer = shared.options.clock.after(
     delayMs,

@@ -51,7 +51,10 @@ export interface RedisStore {
 }
 
 /** @throws CoppiceError "invalid_argument" when `redisUrl` is not a redis:// or rediss:// URL. */
-export function createRedisStore(redisUrl: string, options: { readonly limits: StoreLimits; readonly clock: Clock }): RedisStore {
+export function createRedisStore(
+  redisUrl: string,
+  options: { readonly limits: StoreLimits; readonly clock: Clock },
+): RedisStore {
   const address = addressOf(redisUrl);
   const { limits, clock } = options;
   let isClosed = false;
@@ -62,14 +65,18 @@ export function createRedisStore(redisUrl: string, options: { readonly limits: S
     socketTimeout: limits.silenceMsMax,
     connectTimeout: limits.commandMs,
     // Duplicates of this connection inherit this function: after `close` none of them tries again.
-    retryStrategy: (times: number) => (isClosed ? null : Math.min(50 * 2 ** Math.min(times - 1, 10), limits.reconnectMsMax)),
+    retryStrategy: (times: number) =>
+      isClosed ? null : Math.min(50 * 2 ** Math.min(times - 1, 10), limits.reconnectMsMax),
   } as const satisfies RedisOptions;
 
   return {
     address,
     command(what, operation) {
-      if (isClosed) return Promise.reject(new CoppiceError("failed_precondition", `${what}: these lanes are closed`));
-      commands ??= watch(new Redis(redisUrl, { ...shared, maxRetriesPerRequest: 0, enableOfflineQueue: false }));
+      if (isClosed)
+        return Promise.reject(new CoppiceError("failed_precondition", `${what}: these lanes are closed`));
+      commands ??= watch(
+        new Redis(redisUrl, { ...shared, maxRetriesPerRequest: 0, enableOfflineQueue: false }),
+      );
       return withDeadline(commands, operation, { what, address, clock, commandMs: limits.commandMs });
     },
     forConsumers() {
@@ -152,11 +159,13 @@ function unavailable(context: CommandContext, found: string, cause?: unknown): C
 
 /** What Redis or its driver threw, in our words. */
 function asStoreError(error: unknown, context: CommandContext): CoppiceError {
-  const isOurMistake = error instanceof TypeError || error instanceof RangeError || error instanceof ReferenceError;
+  const isOurMistake =
+    error instanceof TypeError || error instanceof RangeError || error instanceof ReferenceError;
   if (error instanceof CoppiceError || isOurMistake) return asCoppiceError(error);
   const message = messageOf(error);
   const where = `${context.what}: Redis at ${context.address} answered: ${message}`;
-  if (/^(NOAUTH|WRONGPASS|NOPERM)\b/.test(message)) return new CoppiceError("failed_precondition", where, { cause: error });
+  if (/^(NOAUTH|WRONGPASS|NOPERM)\b/.test(message))
+    return new CoppiceError("failed_precondition", where, { cause: error });
   if (/^OOM\b/.test(message)) return new CoppiceError("resource_exhausted", where, { cause: error });
   return unavailable(context, message, error);
 }
@@ -164,8 +173,12 @@ function asStoreError(error: unknown, context: CommandContext): CoppiceError {
 function addressOf(redisUrl: string): string {
   const url = URL.canParse(redisUrl) ? new URL(redisUrl) : null;
   if (url === null || (url.protocol !== "redis:" && url.protocol !== "rediss:") || url.hostname === "") {
-    const shown = url === null ? JSON.stringify(redisUrl.slice(0, 40)) : JSON.stringify(`${url.protocol}//...`);
-    throw new CoppiceError("invalid_argument", `expected a Redis URL such as redis://127.0.0.1:6379, found ${shown}`);
+    const shown =
+      url === null ? JSON.stringify(redisUrl.slice(0, 40)) : JSON.stringify(`${url.protocol}//...`);
+    throw new CoppiceError(
+      "invalid_argument",
+      `expected a Redis URL such as redis://127.0.0.1:6379, found ${shown}`,
+    );
   }
   const database = url.pathname === "/" ? "" : url.pathname;
   return `${url.protocol}//${url.hostname}:${url.port === "" ? "6379" : url.port}${database}`;

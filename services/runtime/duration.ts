@@ -10,7 +10,8 @@ export function parseDurationMs(text: string): number | null {
   if (/^\d+$/.test(trimmed)) return Number(trimmed);
   if (!WHOLE.test(trimmed)) return null;
   let totalMs = 0;
-  for (const [, amount, unit] of trimmed.matchAll(PART)) totalMs += Number(amount) * (UNIT_MS[unit ?? ""] ?? 0);
+  for (const [, amount, unit] of trimmed.matchAll(PART))
+    totalMs += Number(amount) * (UNIT_MS[unit ?? ""] ?? 0);
   return Math.round(totalMs);
 }
 

@@ -20,8 +20,14 @@ export const EXIT_FAILED = 1;
 
 /** What a lifecycle needs of the process; `process` itself in production. */
 export interface ProcessEvents {
-  on(event: LeavingSignal | "uncaughtException" | "unhandledRejection", listener: (value: unknown) => void): unknown;
-  off(event: LeavingSignal | "uncaughtException" | "unhandledRejection", listener: (value: unknown) => void): unknown;
+  on(
+    event: LeavingSignal | "uncaughtException" | "unhandledRejection",
+    listener: (value: unknown) => void,
+  ): unknown;
+  off(
+    event: LeavingSignal | "uncaughtException" | "unhandledRejection",
+    listener: (value: unknown) => void,
+  ): unknown;
   exit(status: number): void;
 }
 
@@ -76,14 +82,18 @@ export function createLifecycle(options: LifecycleOptions): Lifecycle {
     }
     log.info({ signal }, "leaving");
     drainTimer = clock.after(limits.drainMs, () => {
-      tell(`gave up after ${limits.drainMs / 1_000} s of draining; what was not acknowledged will be computed again`);
+      tell(
+        `gave up after ${limits.drainMs / 1_000} s of draining; what was not acknowledged will be computed again`,
+      );
       process.exit(EXIT_INTERRUPTED);
     });
     leaving.abort(new CoppiceError("cancelled", `interrupted by ${signal}`));
   };
   const onError = (error: unknown): void => {
     log.error({ error }, "unhandled_error");
-    tell(`a defect of the program, please report it: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`);
+    tell(
+      `a defect of the program, please report it: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`,
+    );
     process.exit(EXIT_FAILED);
   };
   const listeners = SIGNALS.map((signal) => [signal, () => onSignal(signal)] as const);
@@ -102,7 +112,9 @@ export function createLifecycle(options: LifecycleOptions): Lifecycle {
   async function closePart({ name, close }: OwnedPart): Promise<void> {
     let timer: Timer | undefined;
     const limit = new Promise<never>((_, reject) => {
-      timer = clock.after(limits.closeMs, () => reject(new Error(`not closed within ${limits.closeMs} ms`)), { keepAlive: true });
+      timer = clock.after(limits.closeMs, () => reject(new Error(`not closed within ${limits.closeMs} ms`)), {
+        keepAlive: true,
+      });
     });
     try {
       await Promise.race([close(), limit]);

@@ -65,7 +65,8 @@ function wrap(logger: Logger): Log {
 }
 
 function cutFields(fields: Record<string, unknown>): Record<string, unknown> {
-  const isLong = (value: unknown): value is string => typeof value === "string" && value.length > FIELD_CHARS_MAX;
+  const isLong = (value: unknown): value is string =>
+    typeof value === "string" && value.length > FIELD_CHARS_MAX;
   if (!Object.values(fields).some(isLong)) return fields;
   const cut = Object.entries(fields).map(([key, value]) => {
     return [key, isLong(value) ? `${value.slice(0, FIELD_CHARS_MAX).toWellFormed()}...` : value];

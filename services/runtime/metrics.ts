@@ -88,7 +88,11 @@ export interface MetricsLimits {
   readonly headerBytesMax: number;
 }
 
-export const DEFAULT_METRICS_LIMITS: MetricsLimits = { connectionsMax: 64, requestMs: 5_000, headerBytesMax: 8_192 };
+export const DEFAULT_METRICS_LIMITS: MetricsLimits = {
+  connectionsMax: 64,
+  requestMs: 5_000,
+  headerBytesMax: 8_192,
+};
 
 export interface MetricsServerOptions {
   readonly metrics: Metrics;
@@ -113,7 +117,11 @@ export async function serveMetrics(options: MetricsServerOptions): Promise<Metri
   const limits = { ...DEFAULT_METRICS_LIMITS, ...options.limits };
   const { host, port } = parseAddress(options.address);
   const server = createServer(
-    { maxHeaderSize: limits.headerBytesMax, requestTimeout: limits.requestMs, headersTimeout: limits.requestMs },
+    {
+      maxHeaderSize: limits.headerBytesMax,
+      requestTimeout: limits.requestMs,
+      headersTimeout: limits.requestMs,
+    },
     (request, response) => void answer(request, response, options),
   );
   server.maxConnections = limits.connectionsMax;
@@ -135,7 +143,10 @@ export function parseAddress(address: string): { readonly host: string; readonly
   const parts = /^(?:\[([^\]]+)\]|([^:]*)):(\d{1,5})$/.exec(address);
   const port = Number(parts?.[3]);
   if (parts === null || port > 65_535) {
-    throw new CoppiceError("invalid_argument", `expected HOST:PORT such as 127.0.0.1:9090, found ${JSON.stringify(address)}`);
+    throw new CoppiceError(
+      "invalid_argument",
+      `expected HOST:PORT such as 127.0.0.1:9090, found ${JSON.stringify(address)}`,
+    );
   }
   return { host: parts[1] ?? (parts[2] || "127.0.0.1"), port };
 }
@@ -150,7 +161,11 @@ function listen(server: Server, at: { host: string; port: number; given: string 
   });
 }
 
-async function answer(request: IncomingMessage, response: ServerResponse, options: MetricsServerOptions): Promise<void> {
+async function answer(
+  request: IncomingMessage,
+  response: ServerResponse,
+  options: MetricsServerOptions,
+): Promise<void> {
   const path = (request.url ?? "/").split("?")[0];
   try {
     if (request.method !== "GET" && request.method !== "HEAD") return send(response, 405, "only GET\n");

@@ -10,7 +10,11 @@ export function pathOf(method: DescMethod): string {
 }
 
 /** Throws "invalid_argument" with the size of a message that is too large. */
-export function encode(schema: DescMessage, message: MessageInitShape<DescMessage>, bytesMax: number): Buffer {
+export function encode(
+  schema: DescMessage,
+  message: MessageInitShape<DescMessage>,
+  bytesMax: number,
+): Buffer {
   const bytes = toBinary(schema, create(schema, message));
   if (bytes.byteLength > bytesMax) {
     throw new CoppiceError(
@@ -26,15 +30,22 @@ export function decode(schema: DescMessage, bytes: Buffer, path: string): Messag
   try {
     return fromBinary(schema, bytes);
   } catch (error) {
-    throw new CoppiceError("invalid_argument", `${path}: expected a ${schema.typeName}, found bytes that are none: ${messageOf(error)}`);
+    throw new CoppiceError(
+      "invalid_argument",
+      `${path}: expected a ${schema.typeName}, found bytes that are none: ${messageOf(error)}`,
+    );
   }
 }
 
 /** The only message of a stream. Throws "invalid_argument" when there is none, or a second. */
-export async function onlyOne(messages: AsyncIterable<MessageShape<DescMessage>>, what: string): Promise<MessageShape<DescMessage>> {
+export async function onlyOne(
+  messages: AsyncIterable<MessageShape<DescMessage>>,
+  what: string,
+): Promise<MessageShape<DescMessage>> {
   let only: MessageShape<DescMessage> | null = null;
   for await (const message of messages) {
-    if (only !== null) throw new CoppiceError("invalid_argument", `${what}: expected one message, found a second`);
+    if (only !== null)
+      throw new CoppiceError("invalid_argument", `${what}: expected one message, found a second`);
     only = message;
   }
   if (only === null) throw new CoppiceError("invalid_argument", `${what}: expected one message, found none`);

@@ -61,7 +61,9 @@ export type RpcHandler<M extends DescMethod> = M["methodKind"] extends "unary"
       ? (request: In<M>, call: RpcCall) => AsyncIterable<OutInit<M>>
       : (requests: AsyncIterable<In<M>>, call: RpcCall) => AsyncIterable<OutInit<M>>;
 
-export type RpcHandlers<S extends DescService> = { readonly [K in keyof S["method"]]: RpcHandler<S["method"][K]> };
+export type RpcHandlers<S extends DescService> = {
+  readonly [K in keyof S["method"]]: RpcHandler<S["method"][K]>;
+};
 
 export interface RpcCallOptions {
   /** Aborting cancels the call on the server too, and the call rejects with the signal's reason. */
@@ -79,7 +81,9 @@ export type RpcClientMethod<M extends DescMethod> = M["methodKind"] extends "una
       ? (request: InInit<M>, options?: RpcCallOptions) => AsyncIterable<Out<M>>
       : (requests: AsyncIterable<InInit<M>>, options?: RpcCallOptions) => AsyncIterable<Out<M>>;
 
-export type RpcClientMethods<S extends DescService> = { readonly [K in keyof S["method"]]: RpcClientMethod<S["method"][K]> };
+export type RpcClientMethods<S extends DescService> = {
+  readonly [K in keyof S["method"]]: RpcClientMethod<S["method"][K]>;
+};
 
 const STATUS_BY_CODE: Readonly<Record<ErrorCode, number>> = {
   cancelled: 1,

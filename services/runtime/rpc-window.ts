@@ -18,7 +18,10 @@ export function widenReceiveWindow(typeName: string, bytes: number): void {
 
 function widenSessionOf(event: unknown): void {
   // Documented by Node for this channel: { stream: ServerHttp2Stream, headers: IncomingHttpHeaders }.
-  const { stream, headers } = event as { stream: { session?: Http2Session }; headers: Record<string, string | undefined> };
+  const { stream, headers } = event as {
+    stream: { session?: Http2Session };
+    headers: Record<string, string | undefined>;
+  };
   const bytes = windowByService.get(headers[":path"]?.split("/")[1] ?? "");
   if (bytes === undefined || stream.session === undefined || widened.has(stream.session)) return;
   widened.add(stream.session);

@@ -10,8 +10,23 @@
  */
 import { createHash, timingSafeEqual } from "node:crypto";
 import { isIPv4 } from "node:net";
-import type { DescMessage, DescMethod, DescService, MessageInitShape, MessageShape } from "@bufbuild/protobuf";
-import { Client, Metadata, Server, ServerCredentials, credentials, logVerbosity, setLogVerbosity, status as Status } from "@grpc/grpc-js";
+import type {
+  DescMessage,
+  DescMethod,
+  DescService,
+  MessageInitShape,
+  MessageShape,
+} from "@bufbuild/protobuf";
+import {
+  Client,
+  Metadata,
+  Server,
+  ServerCredentials,
+  credentials,
+  logVerbosity,
+  setLogVerbosity,
+  status as Status,
+} from "@grpc/grpc-js";
 import type { ClientDuplexStream, ServerDuplexStream, ServiceDefinition, StatusObject } from "@grpc/grpc-js";
 import { systemClock } from "./clock.ts";
 import type { Clock } from "./clock.ts";
@@ -58,7 +73,10 @@ export interface RpcServer {
 }
 
 /** Serves on an address. Rejects with "unavailable" naming the address when it cannot be had. */
-export async function serveRpc(services: readonly RpcService[], options: RpcServerOptions): Promise<RpcServer> {
+export async function serveRpc(
+  services: readonly RpcService[],
+  options: RpcServerOptions,
+): Promise<RpcServer> {
   const limits = { ...DEFAULT_RPC_LIMITS, ...options.limits };
   const clock = options.clock ?? systemClock;
   if (options.token === undefined && !isLoopback(options.address)) {
@@ -81,7 +99,9 @@ export async function serveRpc(services: readonly RpcService[], options: RpcServ
         service.descriptor.methods.map((method) => [
           method.localName,
           (stream: ServerStream): void => {
-            const done = serveCall(service, method, { stream, limits, token: options.token }).finally(() => served.delete(done));
+            const done = serveCall(service, method, { stream, limits, token: options.token }).finally(() =>
+              served.delete(done),
+            );
             served.add(done);
           },
         ]),
@@ -92,7 +112,11 @@ export async function serveRpc(services: readonly RpcService[], options: RpcServ
   const port = await new Promise<number>((resolve, reject) => {
     server.bindAsync(options.address, ServerCredentials.createInsecure(), (error, bound) => {
       if (error === null) return resolve(bound);
-      reject(new CoppiceError("unavailable", `cannot listen on ${options.address}: ${error.message}`, { cause: error }));
+      reject(
+        new CoppiceError("unavailable", `cannot listen on ${options.address}: ${error.message}`, {
+          cause: error,
+        }),
+      );
     });
   });
   return {
@@ -122,9 +146,14 @@ interface ServedCall {
 }
 
 /** Serves one call from its first byte to its status. Never rejects. */
-async function serveCall(service: RpcService, method: DescMethod, { stream, limits, token }: ServedCall): Promise<void> {
+async function serveCall(
+  service: RpcService,
+  method: DescMethod,
+  { stream, limits, token }: ServedCall,
+): Promise<void> {
   const gone = new AbortController();
-  const leave = (): void => gone.abort(new CoppiceError("cancelled", `${pathOf(method)}: the caller went away`));
+  const leave = (): void =>
+    gone.abort(new CoppiceError("cancelled", `${pathOf(method)}: the caller went away`));
   stream.on("cancelled", leave);
   stream.on("close", leave);
   try {
@@ -134,7 +163,8 @@ async function serveCall(service: RpcService, method: DescMethod, { stream, limi
     const isStreamIn = method.methodKind === "client_streaming" || method.methodKind === "bidi_streaming";
     const request = isStreamIn ? requests : await onlyOne(requests, `${pathOf(method)}: request`);
     const handler = service.handlers[method.localName];
-    if (handler === undefined) throw new CoppiceError("unimplemented", `${pathOf(method)} is not served here`);
+    if (handler === undefined)
+      throw new CoppiceError("unimplemented", `${pathOf(method)} is not served here`);
     // `request` is a message of the descriptor's input, or a stream of them: what the handler was checked to take.
     const answer = handler(request as never, call);
     if (method.methodKind === "server_streaming" || method.methodKind === "bidi_streaming") {
@@ -143,7 +173,11 @@ async function serveCall(service: RpcService, method: DescMethod, { stream, limi
         await write(stream, encode(method.output, message, limits.messageBytesMax), gone.signal);
       }
     } else {
-      await write(stream, encode(method.output, (await answer) as MessageInitShape<DescMessage>, limits.messageBytesMax), gone.signal);
+      await write(
+        stream,
+        encode(method.output, (await answer) as MessageInitShape<DescMessage>, limits.messageBytesMax),
+        gone.signal,
+      );
     }
     stream.end();
   } catch (error) {
@@ -151,7 +185,11 @@ async function serveCall(service: RpcService, method: DescMethod, { stream, limi
   }
 }
 
-async function* readRequests(stream: ServerStream, method: DescMethod, signal: AbortSignal): AsyncGenerator<MessageShape<DescMessage>> {
+async function* readRequests(
+  stream: ServerStream,
+  method: DescMethod,
+  signal: AbortSignal,
+): AsyncGenerator<MessageShape<DescMessage>> {
   let wake = (): void => {};
   let isEnded = false;
   const notify = (): void => wake();
@@ -234,14 +272,19 @@ function clientMethod(dialled: Dialled, method: DescMethod): unknown {
   switch (method.methodKind) {
     case "unary":
       return (request: AnyInit, options: RpcCallOptions = {}) =>
-        onlyOne(openCall(dialled, method, { requests: [request], deadlineMs: callDeadlineMs, ...options }), pathOf(method));
+        onlyOne(
+          openCall(dialled, method, { requests: [request], deadlineMs: callDeadlineMs, ...options }),
+          pathOf(method),
+        );
     case "client_streaming":
       return (requests: AsyncIterable<AnyInit>, options: RpcCallOptions = {}) =>
         onlyOne(openCall(dialled, method, { requests, ...options }), pathOf(method));
     case "server_streaming":
-      return (request: AnyInit, options: RpcCallOptions = {}) => openCall(dialled, method, { requests: [request], ...options });
+      return (request: AnyInit, options: RpcCallOptions = {}) =>
+        openCall(dialled, method, { requests: [request], ...options });
     case "bidi_streaming":
-      return (requests: AsyncIterable<AnyInit>, options: RpcCallOptions = {}) => openCall(dialled, method, { requests, ...options });
+      return (requests: AsyncIterable<AnyInit>, options: RpcCallOptions = {}) =>
+        openCall(dialled, method, { requests, ...options });
   }
 }
 
@@ -250,7 +293,11 @@ interface OpenedCall extends RpcCallOptions {
 }
 
 /** Opens a call when first read; leaving the loop cancels it. Throws CoppiceError, or the signal's reason. */
-async function* openCall(dialled: Dialled, method: DescMethod, { requests, signal, deadlineMs }: OpenedCall): AsyncGenerator<MessageShape<DescMessage>> {
+async function* openCall(
+  dialled: Dialled,
+  method: DescMethod,
+  { requests, signal, deadlineMs }: OpenedCall,
+): AsyncGenerator<MessageShape<DescMessage>> {
   signal?.throwIfAborted();
   dialled.over.throwIfAborted();
   const metadata = new Metadata();
@@ -276,11 +323,13 @@ async function* openCall(dialled: Dialled, method: DescMethod, { requests, signa
   signal?.addEventListener("abort", cancel);
   dialled.over.addEventListener("abort", cancel);
   let unsendable: unknown = null;
-  const sent = sendRequests(stream, requests, { method, limits: dialled.limits, signal: ended.signal }).catch((error: unknown) => {
-    if (ended.signal.aborted) return;
-    unsendable = error;
-    stream.cancel();
-  });
+  const sent = sendRequests(stream, requests, { method, limits: dialled.limits, signal: ended.signal }).catch(
+    (error: unknown) => {
+      if (ended.signal.aborted) return;
+      unsendable = error;
+      stream.cancel();
+    },
+  );
   try {
     for (;;) {
       // The definition deserialises to the bytes themselves.
@@ -307,10 +356,18 @@ interface Sending {
   readonly signal: AbortSignal;
 }
 
-async function sendRequests(stream: ClientDuplexStream<Buffer, Buffer>, requests: OpenedCall["requests"], sending: Sending): Promise<void> {
+async function sendRequests(
+  stream: ClientDuplexStream<Buffer, Buffer>,
+  requests: OpenedCall["requests"],
+  sending: Sending,
+): Promise<void> {
   for await (const request of requests) {
     if (sending.signal.aborted) return;
-    await write(stream, encode(sending.method.input, request, sending.limits.messageBytesMax), sending.signal);
+    await write(
+      stream,
+      encode(sending.method.input, request, sending.limits.messageBytesMax),
+      sending.signal,
+    );
   }
   stream.end();
 }
@@ -318,15 +375,23 @@ async function sendRequests(stream: ClientDuplexStream<Buffer, Buffer>, requests
 function throwStatus(status: StatusObject, address: string, method: DescMethod): void {
   if (status.code === Status.OK) return;
   if (status.code === Status.UNAUTHENTICATED) {
-    throw new CoppiceError("failed_precondition", `${address} refused the token: ${status.details}; set COPPICE_TOKEN to its token`);
+    throw new CoppiceError(
+      "failed_precondition",
+      `${address} refused the token: ${status.details}; set COPPICE_TOKEN to its token`,
+    );
   }
   // A peer that dies resets its streams; the library reports that under these names, which mean something else.
-  const isReset = /^(Received RST_STREAM|Call cancelled|Connection dropped|No connection established)/.test(status.details);
+  const isReset = /^(Received RST_STREAM|Call cancelled|Connection dropped|No connection established)/.test(
+    status.details,
+  );
   if (isReset || status.code === Status.UNAVAILABLE) {
     throw new CoppiceError("unavailable", `${address} cannot be reached (${method.name}): ${status.details}`);
   }
   if (status.code === Status.DEADLINE_EXCEEDED) {
-    throw new CoppiceError("deadline_exceeded", `${address} did not answer ${method.name} in time: ${status.details}`);
+    throw new CoppiceError(
+      "deadline_exceeded",
+      `${address} did not answer ${method.name} in time: ${status.details}`,
+    );
   }
   throw errorOfStatus(status.code, status.details);
 }
@@ -343,7 +408,8 @@ function checkToken(metadata: Metadata, token: string | undefined): void {
   if (token === undefined) return;
   const given = metadata.get("authorization")[0];
   if (given === undefined) throw new Unauthenticated("expected a bearer token, found none");
-  if (!timingSafeEqual(digest(String(given)), digest(`Bearer ${token}`))) throw new Unauthenticated("the bearer token is not the expected one");
+  if (!timingSafeEqual(digest(String(given)), digest(`Bearer ${token}`)))
+    throw new Unauthenticated("the bearer token is not the expected one");
 }
 
 function digest(text: string): Buffer {
@@ -353,11 +419,22 @@ function digest(text: string): Buffer {
 const sameBytes = (bytes: Buffer): Buffer => bytes;
 
 function definitionOf(descriptor: DescService): ServiceDefinition {
-  const raw = { requestSerialize: sameBytes, requestDeserialize: sameBytes, responseSerialize: sameBytes, responseDeserialize: sameBytes };
+  const raw = {
+    requestSerialize: sameBytes,
+    requestDeserialize: sameBytes,
+    responseSerialize: sameBytes,
+    responseDeserialize: sameBytes,
+  };
   return Object.fromEntries(
     descriptor.methods.map((method) => [
       method.localName,
-      { path: pathOf(method), requestStream: true, responseStream: true, originalName: method.localName, ...raw },
+      {
+        path: pathOf(method),
+        requestStream: true,
+        responseStream: true,
+        originalName: method.localName,
+        ...raw,
+      },
     ]),
   );
 }
@@ -366,4 +443,3 @@ function isLoopback(address: string): boolean {
   const host = address.slice(0, address.lastIndexOf(":")).replace(/^\[|\]$/g, "");
   return host === "localhost" || host === "::1" || (isIPv4(host) && host.startsWith("127."));
 }
-

@@ -52,9 +52,16 @@ verifier: { kind: game24 }
 /** Rows by task and ask, without what depends on where and when they were made. */
 async function rowsOf(directory: string): Promise<readonly unknown[]> {
   const text = await readFile(join(directory, "rollouts.jsonl"), "utf8");
-  const rows = text.trim().split("\n").map((line) => JSON.parse(line) as Readonly<Record<string, unknown>>);
-  const kept = rows.map(({ host: _host, attempt: _attempt, started_ms: _started, ended_ms: _ended, ...row }) => row);
-  return kept.toSorted((a, b) => (JSON.stringify([a["task"], a["ask"]]) < JSON.stringify([b["task"], b["ask"]]) ? -1 : 1));
+  const rows = text
+    .trim()
+    .split("\n")
+    .map((line) => JSON.parse(line) as Readonly<Record<string, unknown>>);
+  const kept = rows.map(
+    ({ host: _host, attempt: _attempt, started_ms: _started, ended_ms: _ended, ...row }) => row,
+  );
+  return kept.toSorted((a, b) =>
+    JSON.stringify([a["task"], a["ask"]]) < JSON.stringify([b["task"], b["ask"]]) ? -1 : 1,
+  );
 }
 
 test("separate processes give the rows of one process, also when the coordinator is killed in the middle", async () => {
@@ -66,17 +73,42 @@ test("separate processes give the rows of one process, also when the coordinator
   const serve = ["coordinator", "--listen", address, "--runs", "cluster", ...shared];
   const coordinator = background(place.path, ...serve);
   await says(coordinator, `coordinator on ${address}`);
-  const worker = background(place.path, "worker", "--engine", "replay", "--records", "records.jsonl", "--id", "w1", ...joined);
+  const worker = background(
+    place.path,
+    "worker",
+    "--engine",
+    "replay",
+    "--records",
+    "records.jsonl",
+    "--id",
+    "w1",
+    ...joined,
+  );
   const verifier = background(place.path, "verifier", "--concurrency", "1", ...joined);
   await Promise.all([says(worker, 'worker w1 serves "*"'), says(verifier, "serves exact, game24, numeric")]);
-  const submitted = background(place.path, "submit", "sweep.yaml", "--coordinator", address, "--watch", "--json");
+  const submitted = background(
+    place.path,
+    "submit",
+    "sweep.yaml",
+    "--coordinator",
+    address,
+    "--watch",
+    "--json",
+  );
   await says(submitted, '"kind":"task"');
   coordinator.child.kill("SIGKILL");
   await coordinator.ended;
   const again = background(place.path, ...serve, "--metrics", metrics);
   await says(again, /goes on with .*cluster\/replay/);
   const { status, out } = await submitted.ended;
-  expect(out.trimEnd().split("\n").at(-1)).toBe(JSON.stringify({ kind: "done", exit_status: 0, state: "completed", output: join(place.path, "cluster/replay") }));
+  expect(out.trimEnd().split("\n").at(-1)).toBe(
+    JSON.stringify({
+      kind: "done",
+      exit_status: 0,
+      state: "completed",
+      output: join(place.path, "cluster/replay"),
+    }),
+  );
   expect(status).toBe(0);
   const scraped = await (await fetch(`http://${metrics}/metrics`)).text();
   expect(scraped).toContain('coppice_tasks{sweep="replay",state="completed"} 60');
@@ -87,7 +119,9 @@ test("separate processes give the rows of one process, also when the coordinator
   expect(checked.status).toBe(0);
   for (const { child } of [worker, verifier, again]) child.kill("SIGTERM");
   for (const { ended } of [worker, verifier, again]) expect((await ended).status).toBe(0);
-  expect(await readFile(join(place.path, "cluster/replay/logs/latest/coordinator.log"), "utf8")).toContain('"event":"sweep_started"');
+  expect(await readFile(join(place.path, "cluster/replay/logs/latest/coordinator.log"), "utf8")).toContain(
+    '"event":"sweep_started"',
+  );
 
   expect((await run(place.path, "run", "sweep.yaml")).status).toBe(0);
   const rows = await rowsOf(join(place.path, "runs/replay"));
@@ -102,9 +136,28 @@ test("a sweep on a coordinator is watched, paused, resumed and cancelled", async
   const address = `127.0.0.1:${await freePort()}`;
   const shared = ["--redis", redis.url, "--prefix", "cli-words"];
   const at = ["--coordinator", address];
-  const coordinator = background(place.path, "coordinator", "--listen", address, "--runs", "cluster", ...shared);
+  const coordinator = background(
+    place.path,
+    "coordinator",
+    "--listen",
+    address,
+    "--runs",
+    "cluster",
+    ...shared,
+  );
   await says(coordinator, `coordinator on ${address}`);
-  const worker = background(place.path, "worker", "--engine", "vllm", "--url", server.url, "--id", "gpu", ...at, ...shared);
+  const worker = background(
+    place.path,
+    "worker",
+    "--engine",
+    "vllm",
+    "--url",
+    server.url,
+    "--id",
+    "gpu",
+    ...at,
+    ...shared,
+  );
   await says(worker, 'worker gpu serves "recorded"');
 
   const submitted = await run(place.path, "submit", "sweep.yaml", ...at, "--set", "strategies.0.n=2");
@@ -112,7 +165,8 @@ test("a sweep on a coordinator is watched, paused, resumed and cancelled", async
   expect(submitted.out).toContain(`watch replay --coordinator ${address}`);
   const watching = background(place.path, "watch", "replay", ...at, "--json");
   await vi.waitFor(() => expect(server.open()).toBe(2), WAIT);
-  const state = async (word: string) => (JSON.parse((await run(place.path, word, "replay", ...at, "--json")).out) as { state: string }).state;
+  const state = async (word: string) =>
+    (JSON.parse((await run(place.path, word, "replay", ...at, "--json")).out) as { state: string }).state;
   expect(await state("pause")).toBe("paused");
   expect(await state("resume")).toBe("running");
   expect((await run(place.path, "get", "replay", ...at)).out).toContain("replay: running");

@@ -35,7 +35,10 @@ export function run(cwd: string, ...args: readonly string[]): Promise<Ended> {
 }
 
 /** A directory with these files, and what removes it. */
-export function folder(files: Readonly<Record<string, string | Uint8Array>>): { readonly path: string; readonly remove: () => void } {
+export function folder(files: Readonly<Record<string, string | Uint8Array>>): {
+  readonly path: string;
+  readonly remove: () => void;
+} {
   const path = mkdtempSync(join(tmpdir(), "coppice-cli-"));
   for (const [name, text] of Object.entries(files)) writeFileSync(join(path, name), text);
   return { path, remove: () => rmSync(path, { recursive: true, force: true }) };
@@ -54,10 +57,38 @@ sampling: { max_tokens: 64 }
 export const PUZZLES = `{"id": "a", "prompt": "4 6 10 10"}\n{"id": "b", "prompt": "1 1 1 1"}\n`;
 
 export const RECORDS = [
-  { problem: "a", prompt: "4 6 10 10", sample: 0, text: "Answer: 4 + 10 + 10 = 24", finish_reason: "stop", completion_tokens: 9 },
-  { problem: "a", prompt: "4 6 10 10", sample: 1, text: "Answer: 4 * 6 * (10 / 10) = 24", finish_reason: "stop", completion_tokens: 12 },
-  { problem: "b", prompt: "1 1 1 1", sample: 0, text: "Answer: 1 + 1", finish_reason: "stop", completion_tokens: 3 },
-  { problem: "b", prompt: "1 1 1 1", sample: 1, text: "Answer: 1 * 1", finish_reason: "stop", completion_tokens: 3 },
+  {
+    problem: "a",
+    prompt: "4 6 10 10",
+    sample: 0,
+    text: "Answer: 4 + 10 + 10 = 24",
+    finish_reason: "stop",
+    completion_tokens: 9,
+  },
+  {
+    problem: "a",
+    prompt: "4 6 10 10",
+    sample: 1,
+    text: "Answer: 4 * 6 * (10 / 10) = 24",
+    finish_reason: "stop",
+    completion_tokens: 12,
+  },
+  {
+    problem: "b",
+    prompt: "1 1 1 1",
+    sample: 0,
+    text: "Answer: 1 + 1",
+    finish_reason: "stop",
+    completion_tokens: 3,
+  },
+  {
+    problem: "b",
+    prompt: "1 1 1 1",
+    sample: 1,
+    text: "Answer: 1 * 1",
+    finish_reason: "stop",
+    completion_tokens: 3,
+  },
 ]
   .map((record) => `${JSON.stringify(record)}\n`)
   .join("");

@@ -10,7 +10,13 @@ const END = { isJson: false, failPercentMax: 100, output: "/here/runs/my demo", 
 test("the table has a row per strategy; what is unknown or undefined is said so", () => {
   const strategies = {
     "best-of-n": strategyWith({ rollouts: 12_345 }),
-    mcts: strategyWith({ pass_at_k: {}, solved: 0, accuracy: 0, tokens_per_solved: null, usage: { ...USAGE, cached_tokens: null } }),
+    mcts: strategyWith({
+      pass_at_k: {},
+      solved: 0,
+      accuracy: 0,
+      tokens_per_solved: null,
+      usage: { ...USAGE, cached_tokens: null },
+    }),
   };
   expect(summaryTable(summaryWith({ strategies }))).toEqual([
     "strategy   solved  accuracy  pass@1  rollouts  tokens  tokens/solved   cached",

@@ -23,7 +23,10 @@ describe("signals", () => {
     const { events, exits, lifecycle } = start();
     events.emit(signal);
     expect(lifecycle.leaving.aborted).toBe(true);
-    expect(lifecycle.leaving.reason).toMatchObject({ code: "cancelled", message: `interrupted by ${signal}` });
+    expect(lifecycle.leaving.reason).toMatchObject({
+      code: "cancelled",
+      message: `interrupted by ${signal}`,
+    });
     events.emit("SIGTERM");
     expect(exits).toEqual([]);
   });

@@ -13,7 +13,14 @@ describe("a log", () => {
   test("writes an event with its fields, its level by name and the time", () => {
     const lines: string[] = [];
     logTo(lines).child({ sweep: "s" }).info({ task: "a/b" }, "placed");
-    expect(JSON.parse(lines[0] ?? "")).toMatchObject({ level: "info", name: "test", sweep: "s", task: "a/b", event: "placed", time: expect.any(String) });
+    expect(JSON.parse(lines[0] ?? "")).toMatchObject({
+      level: "info",
+      name: "test",
+      sweep: "s",
+      task: "a/b",
+      event: "placed",
+      time: expect.any(String),
+    });
   });
 
   test("cuts a field that would make a line nobody reads", () => {
@@ -40,8 +47,12 @@ describe("metrics", () => {
     const metrics = createMetrics();
     let complaint: string | null = null;
     const server = await serveMetrics({ metrics, address: "127.0.0.1:0", complaint: () => complaint });
-    metrics.counter({ name: "coppice_rollouts_total", about: "Rollouts.", labels: ["host"] }).add(3, { host: "gpu1" });
-    metrics.counter({ name: "coppice_rollouts_total", about: "Rollouts.", labels: ["host"] }).add(1, { host: "gpu1" });
+    metrics
+      .counter({ name: "coppice_rollouts_total", about: "Rollouts.", labels: ["host"] })
+      .add(3, { host: "gpu1" });
+    metrics
+      .counter({ name: "coppice_rollouts_total", about: "Rollouts.", labels: ["host"] })
+      .add(1, { host: "gpu1" });
     const depth = metrics.gauge({ name: "coppice_depth", about: "Depth." });
     metrics.beforeScrape(() => depth.set(7));
     metrics.addText(() => "coppice_extra 1");
@@ -55,13 +66,16 @@ describe("metrics", () => {
     expect([sick.status, await sick.text()]).toEqual([503, "Redis is down\n"]);
     expect((await fetch(`http://${server.address}/other`)).status).toBe(404);
     expect((await fetch(`http://${server.address}/metrics`, { method: "POST" })).status).toBe(405);
-    await expect(serveMetrics({ metrics, address: server.address })).rejects.toThrow(`cannot listen on ${server.address}`);
+    await expect(serveMetrics({ metrics, address: server.address })).rejects.toThrow(
+      `cannot listen on ${server.address}`,
+    );
     await server.close();
   });
 
   test("an address is host and port; without a host it is loopback", () => {
     expect(parseAddress("[::1]:9090")).toEqual({ host: "::1", port: 9090 });
     expect(parseAddress(":9090")).toEqual({ host: "127.0.0.1", port: 9090 });
-    for (const wrong of ["", "9090", "host", "host:x", "host:99999"]) expect(() => parseAddress(wrong)).toThrow("expected HOST:PORT");
+    for (const wrong of ["", "9090", "host", "host:x", "host:99999"])
+      expect(() => parseAddress(wrong)).toThrow("expected HOST:PORT");
   });
 });

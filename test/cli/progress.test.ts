@@ -18,8 +18,12 @@ describe("the line", () => {
 
   test("the scarcest budget counts, for what is left and for the end", () => {
     const given = { rollouts: 2_468, completion_tokens: 20_000, wall_ms: null };
-    const status = statusWith({ budget: { given, spent: { rollouts: 1_234, completion_tokens: 2_000, wall_ms: 60_000 } } });
-    expect(progressLine(status, { tokensPerSecond: null })).toContain("budget 50% left | 1m 00s | ETA 1m 00s");
+    const status = statusWith({
+      budget: { given, spent: { rollouts: 1_234, completion_tokens: 2_000, wall_ms: 60_000 } },
+    });
+    expect(progressLine(status, { tokensPerSecond: null })).toContain(
+      "budget 50% left | 1m 00s | ETA 1m 00s",
+    );
   });
 
   test("a state that is not running, lost rollouts and failed tasks are said", () => {
@@ -86,6 +90,11 @@ test("with --json every line is an event; statuses that change little are thinne
   progress.event({ kind: "status", status: statusWith({ state: "paused" }) });
   shell.clock.advance(60_000);
   progress.event({ kind: "log", level: "warn", message: "look" });
-  expect(shell.outLines.map((line) => (JSON.parse(line) as { kind: string }).kind)).toEqual(["status", "task", "status", "log"]);
+  expect(shell.outLines.map((line) => (JSON.parse(line) as { kind: string }).kind)).toEqual([
+    "status",
+    "task",
+    "status",
+    "log",
+  ]);
   expect(shell.live()).toBe("");
 });

@@ -21,7 +21,10 @@ describe("a sweep over records", () => {
     expect(first).toMatchObject({ status: 0, said: "" });
     expect(first.out).toMatch(/strategy +solved +accuracy +pass@1/);
     expect(first.out).toMatch(/best-of-n +1\/2 +50\.0% +0\.2500 +4 +27 +27 +unknown/);
-    expect(first.out.trimEnd().split("\n").slice(-2)).toEqual(["2 problems x 1 strategy: 2 completed", "run directory: runs/replay"]);
+    expect(first.out.trimEnd().split("\n").slice(-2)).toEqual([
+      "2 problems x 1 strategy: 2 completed",
+      "run directory: runs/replay",
+    ]);
   });
 
   test("leaves the run directory with the sweep as given and as resolved, the rows and the logs", async () => {
@@ -37,7 +40,9 @@ describe("a sweep over records", () => {
   test("a second run into the same directory is refused, naming the ways on", async () => {
     const { status, said } = await run(place.path, "run", "sweep.yaml");
     expect(status).toBe(1);
-    expect(said).toContain("runs/replay: expected a new run directory, found one that exists; go on with it by: ");
+    expect(said).toContain(
+      "runs/replay: expected a new run directory, found one that exists; go on with it by: ",
+    );
     expect(said).toContain("run --resume runs/replay; or name another with --set output=...");
   });
 
@@ -56,14 +61,24 @@ describe("a sweep over records", () => {
   test("--json is one event per line, from started to done", async () => {
     const { status, out } = await run(place.path, "run", "sweep.yaml", "--json", "--set", "output=runs/json");
     expect(status).toBe(0);
-    const kinds = out.trim().split("\n").map((line) => (JSON.parse(line) as { kind: string }).kind);
+    const kinds = out
+      .trim()
+      .split("\n")
+      .map((line) => (JSON.parse(line) as { kind: string }).kind);
     expect(kinds[0]).toBe("started");
     expect(kinds.slice(-2)).toEqual(["ended", "done"]);
     expect(kinds.filter((kind) => kind === "task")).toHaveLength(2);
   });
 
   test("--dry-run prints the resolved sweep and its ceiling, and writes nothing", async () => {
-    const { status, out } = await run(place.path, "run", "sweep.yaml", "--dry-run", "--set", "output=runs/dry");
+    const { status, out } = await run(
+      place.path,
+      "run",
+      "sweep.yaml",
+      "--dry-run",
+      "--set",
+      "output=runs/dry",
+    );
     expect(status).toBe(0);
     expect(out).toContain('first prompt (problem a): "4 6 10 10"');
     expect(out).toMatch(/best-of-n +2 +<= 4 +1\.\.4 +<= 4 +<= 256/);
@@ -103,7 +118,9 @@ describe("a sweep over records", () => {
     await (await Journal.create(directory, { ...header, arms })).close();
     const { status, said } = await run(path, "run", "--resume", "runs/replay");
     expect(status).toBe(1);
-    expect(said).toMatch(/cannot go on with this run:\n +best-of-n: version of strategy best-of-n: this program and sweep say \d+, the journal says/);
+    expect(said).toMatch(
+      /cannot go on with this run:\n +best-of-n: version of strategy best-of-n: this program and sweep say \d+, the journal says/,
+    );
     remove();
   });
 });
@@ -122,18 +139,58 @@ describe("what is wrong is said, and the status is 1", () => {
 
   test.each([
     ["broken YAML", ["broken.yaml"], /^coppice: broken\.yaml:\d+:\d+: not YAML: /],
-    ["an unknown key", ["unknown.yaml"], 'coppice: unknown.yaml:8: budget.rolouts: unknown key; did you mean "rollouts"?'],
-    ["a budget of zero", ["zero.yaml"], "coppice: zero.yaml:8: budget.rollouts: expected at least 1, found 0"],
+    [
+      "an unknown key",
+      ["unknown.yaml"],
+      'coppice: unknown.yaml:8: budget.rolouts: unknown key; did you mean "rollouts"?',
+    ],
+    [
+      "a budget of zero",
+      ["zero.yaml"],
+      "coppice: zero.yaml:8: budget.rollouts: expected at least 1, found 0",
+    ],
     ["a sweep that is not there", ["nowhere.yaml"], "coppice: nowhere.yaml: cannot be read: ENOENT"],
-    ["problems that are not there", ["sweep.yaml", "--set", "problems=nowhere.jsonl"], "nowhere.jsonl: cannot read the problems: ENOENT"],
-    ["ids that are not unique", ["sweep.yaml", "--set", "problems=twice.jsonl"], 'twice.jsonl:3: the id "a" stands at twice.jsonl:1 too'],
-    ["records that are not there", ["sweep.yaml", "--set", "hosts.replay.records=nowhere.jsonl"], /host replay: .*nowhere\.jsonl/],
-    ["a host that is not reachable", ["sweep.yaml", "--set", HOST], /host 127\.0\.0\.1-1: .*ECONNREFUSED.*http:\/\/127\.0\.0\.1:1/],
-    ["a model file that is not GGUF", ["sweep.yaml", "--set", "hosts=[{engine: embedded, model_path: model.gguf}]"], /host embedded: .*model\.gguf.*GGUF/],
-    ["a run directory that is none", ["--resume", "nowhere"], "coppice: nowhere: expected a run directory: cannot be read"],
+    [
+      "problems that are not there",
+      ["sweep.yaml", "--set", "problems=nowhere.jsonl"],
+      "nowhere.jsonl: cannot read the problems: ENOENT",
+    ],
+    [
+      "ids that are not unique",
+      ["sweep.yaml", "--set", "problems=twice.jsonl"],
+      'twice.jsonl:3: the id "a" stands at twice.jsonl:1 too',
+    ],
+    [
+      "records that are not there",
+      ["sweep.yaml", "--set", "hosts.replay.records=nowhere.jsonl"],
+      /host replay: .*nowhere\.jsonl/,
+    ],
+    [
+      "a host that is not reachable",
+      ["sweep.yaml", "--set", HOST],
+      /host 127\.0\.0\.1-1: .*ECONNREFUSED.*http:\/\/127\.0\.0\.1:1/,
+    ],
+    [
+      "a model file that is not GGUF",
+      ["sweep.yaml", "--set", "hosts=[{engine: embedded, model_path: model.gguf}]"],
+      /host embedded: .*model\.gguf.*GGUF/,
+    ],
+    [
+      "a run directory that is none",
+      ["--resume", "nowhere"],
+      "coppice: nowhere: expected a run directory: cannot be read",
+    ],
     ["no sweep", [], "coppice: expected a sweep file or --resume DIRECTORY, found neither"],
-    ["no host", ["sweep.yaml", "--set", "hosts=[]"], 'hosts: missing; expected at least one host that serves the model "recorded"'],
-    ["an option that does not exist", ["sweep.yaml", "--dryrun"], "unknown option '--dryrun'\n(Did you mean --dry-run?)"],
+    [
+      "no host",
+      ["sweep.yaml", "--set", "hosts=[]"],
+      'hosts: missing; expected at least one host that serves the model "recorded"',
+    ],
+    [
+      "an option that does not exist",
+      ["sweep.yaml", "--dryrun"],
+      "unknown option '--dryrun'\n(Did you mean --dry-run?)",
+    ],
   ])("%s", async (_, args, expected) => {
     const { status, said } = await run(place.path, "run", ...args);
     expect(said).toMatch(expected);
@@ -141,12 +198,21 @@ describe("what is wrong is said, and the status is 1", () => {
   });
 
   test("a host that answers rubbish", async () => {
-    const server = createServer((_, response) => void response.end("<html>hello</html>")).listen(0, "127.0.0.1");
+    const server = createServer((_, response) => void response.end("<html>hello</html>")).listen(
+      0,
+      "127.0.0.1",
+    );
     await vi.waitFor(() => expect(server.address()).not.toBeNull());
     // A server on a port has an address of this kind.
     const { port } = server.address() as AddressInfo;
     const url = `http://127.0.0.1:${port}`;
-    const { status, said } = await run(place.path, "run", "sweep.yaml", "--set", `hosts=[{engine: openai, url: '${url}'}]`);
+    const { status, said } = await run(
+      place.path,
+      "run",
+      "sweep.yaml",
+      "--set",
+      `hosts=[{engine: openai, url: '${url}'}]`,
+    );
     expect(said).toContain(url);
     expect(status).toBe(1);
     server.close();
@@ -163,7 +229,14 @@ describe("what is wrong is said, and the status is 1", () => {
   });
 
   test("Redis is down at start", async () => {
-    const { status, said } = await run(place.path, "coordinator", "--redis", "redis://127.0.0.1:1", "--listen", "127.0.0.1:0");
+    const { status, said } = await run(
+      place.path,
+      "coordinator",
+      "--redis",
+      "redis://127.0.0.1:1",
+      "--listen",
+      "127.0.0.1:0",
+    );
     expect(said).toMatch(/coppice: .*redis:\/\/127\.0\.0\.1:1.*ECONNREFUSED/);
     expect(status).toBe(1);
   });
@@ -178,13 +251,20 @@ describe("what is wrong is said, and the status is 1", () => {
 
 test("Ctrl-C ends with 130 and the command that goes on, which then settles the rest", async () => {
   const server = await startOpenaiServer({ kind: "vllm", model: "tiny" });
-  const place = folder({ ...FILES, "puzzles.jsonl": `{"id": "a", "prompt": "x"}\n{"id": "b", "prompt": "${HOLD}"}\n` });
+  const place = folder({
+    ...FILES,
+    "puzzles.jsonl": `{"id": "a", "prompt": "x"}\n{"id": "b", "prompt": "${HOLD}"}\n`,
+  });
   const host = `hosts=[{engine: vllm, url: '${server.url}'}]`;
   const running = start(place.path, "run", "sweep.yaml", "--json", "--set", host, "--set", "model=tiny");
-  await vi.waitFor(() => expect(running.text()).toMatch(/"kind":"task","task":"best-of-n\/a"/), { timeout: 30_000 });
+  await vi.waitFor(() => expect(running.text()).toMatch(/"kind":"task","task":"best-of-n\/a"/), {
+    timeout: 30_000,
+  });
   running.child.kill("SIGINT");
   const { status, said } = await running.ended;
-  expect(said.trimEnd().split("\n").at(-1)).toMatch(/^interrupted; go on with: .* run --resume runs\/replay$/);
+  expect(said.trimEnd().split("\n").at(-1)).toMatch(
+    /^interrupted; go on with: .* run --resume runs\/replay$/,
+  );
   expect(status).toBe(130);
   const records = `{"problem": "b", "prompt": "${HOLD}", "sample": 0, "text": "Answer: 1", "finish_reason": "stop"}\n`;
   const recorded = folder({ "records.jsonl": `${records}${records.replace('"sample": 0', '"sample": 1')}` });

@@ -10,7 +10,9 @@ export interface TestShell extends Shell {
   readonly live: () => string;
 }
 
-export function createTestShell(options: { readonly isTerminal?: boolean; readonly cwd?: string; readonly columns?: number } = {}): TestShell {
+export function createTestShell(
+  options: { readonly isTerminal?: boolean; readonly cwd?: string; readonly columns?: number } = {},
+): TestShell {
   const outLines: string[] = [];
   const saidLines: string[] = [];
   let live = "";

@@ -21,7 +21,10 @@ export function statusWith(changes: Partial<SweepStatus> = {}): SweepStatus {
     rollouts: 1_234,
     verifications: 1_000,
     usage: USAGE,
-    budget: { given: { rollouts: null, completion_tokens: null, wall_ms: null }, spent: { rollouts: 1_234, completion_tokens: 2_000, wall_ms: 60_000 } },
+    budget: {
+      given: { rollouts: null, completion_tokens: null, wall_ms: null },
+      spent: { rollouts: 1_234, completion_tokens: 2_000, wall_ms: 60_000 },
+    },
     in_flight: 32,
     failures: 0,
     hosts: [],
@@ -55,7 +58,10 @@ export function summaryWith(changes: Partial<Summary> = {}): Summary {
     strategies: { "best-of-n": strategyWith(), beam: strategyWith({ pass_at_k: {} }), mcts: strategyWith() },
     rollouts: 768,
     usage: USAGE,
-    budget: { given: { rollouts: null, completion_tokens: null, wall_ms: null }, spent: { rollouts: 768, completion_tokens: 2_000, wall_ms: 1 } },
+    budget: {
+      given: { rollouts: null, completion_tokens: null, wall_ms: null },
+      spent: { rollouts: 768, completion_tokens: 2_000, wall_ms: 1 },
+    },
     prefix: { prompt_tokens: 0, computed_tokens: 0, unique_tokens: 0, ratio: null },
     wall_ms: 1,
     ...changes,

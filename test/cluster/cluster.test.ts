@@ -23,110 +23,129 @@ let directory: string;
 let sweepFile: string;
 let expected: Awaited<ReturnType<typeof rowsOf>>;
 
-async function startCluster(name: string): Promise<{ readonly cluster: LocalCluster; readonly runs: string }> {
+async function startCluster(
+  name: string,
+): Promise<{ readonly cluster: LocalCluster; readonly runs: string }> {
   const runs = join(directory, name, "runs");
   const worker = ["--engine", "replay", "--records", records ?? ""];
   const options = { directory: join(directory, name), runs, workers: [worker, worker], verifiers: 1 };
   return { cluster: await LocalCluster.start(options), runs };
 }
 
-describe.skipIf(missing !== null)(`the published GPT-4 rollouts${missing === null ? "" : ` (${missing})`}`, () => {
-  beforeAll(async () => {
-    directory = await mkdtemp(join(tmpdir(), "cluster-"));
-    const problems = join(directory, "problems.jsonl");
-    await writeFile(problems, `${dataLines("game24/puzzles.jsonl").slice(900, 1000).join("\n")}\n`);
-    sweepFile = join(directory, "sweep.yaml");
-    const sweep = {
-      name: "gpt4",
-      problems,
-      model: "gpt-4",
-      hosts: [{ engine: "replay", records }],
-      sampling: { temperature: 0.7, max_tokens: 256 },
-      strategies: [{ strategy: "best-of-n", n: 100 }],
-      verifier: { kind: "game24" },
-      seed: 1,
-      output: join(directory, "in-process"),
-    };
-    await writeFile(sweepFile, JSON.stringify(sweep));
-    const { status, err } = await coppice(["run", sweepFile]);
-    expect({ status, err }).toMatchObject({ status: 0 });
-    expected = await rowsOf(sweep.output);
-  });
-
-  test("in one process: 403 of 10,000 correct, pass@k as published, every verdict as graded", async () => {
-    const rows = expected.rollouts.map((line) => JSON.parse(line));
-    expect(rows.length).toBe(10_000);
-    expect(rows.filter((row) => row.verdict === "correct").length).toBe(403);
-    const graded = dataLines("game24/gpt4-cot-100.records.jsonl").map((line) => JSON.parse(line));
-    const verdicts = new Map(rows.map((row) => [`${row.problem}/${row.sample}`, row.verdict]));
-    const disagreeing = graded.filter((record) => {
-      return (verdicts.get(`${record.problem}/${record.sample}`) === "correct") !== (record.graded === 1);
-    });
-    expect(disagreeing).toEqual([]);
-    const summary = JSON.parse(await readFile(join(directory, "in-process", "summary.json"), "utf8"));
-    const passAt = summary.strategies["best-of-n"].pass_at_k;
-    const published = { 1: 0.0403, 2: 0.0728, 5: 0.14292, 10: 0.214769, 20: 0.295489, 50: 0.406848, 100: 0.49 };
-    for (const [k, value] of Object.entries(published)) expect(passAt[k]).toBeCloseTo(value, 5);
-  });
-
-  test("on a cluster: the rows of the run in one process (I4)", async () => {
-    const { cluster, runs } = await startCluster("undisturbed");
-    try {
-      const { status, err } = await coppice(["submit", sweepFile, "--watch", "--coordinator", cluster.coordinator]);
+describe.skipIf(missing !== null)(
+  `the published GPT-4 rollouts${missing === null ? "" : ` (${missing})`}`,
+  () => {
+    beforeAll(async () => {
+      directory = await mkdtemp(join(tmpdir(), "cluster-"));
+      const problems = join(directory, "problems.jsonl");
+      await writeFile(problems, `${dataLines("game24/puzzles.jsonl").slice(900, 1000).join("\n")}\n`);
+      sweepFile = join(directory, "sweep.yaml");
+      const sweep = {
+        name: "gpt4",
+        problems,
+        model: "gpt-4",
+        hosts: [{ engine: "replay", records }],
+        sampling: { temperature: 0.7, max_tokens: 256 },
+        strategies: [{ strategy: "best-of-n", n: 100 }],
+        verifier: { kind: "game24" },
+        seed: 1,
+        output: join(directory, "in-process"),
+      };
+      await writeFile(sweepFile, JSON.stringify(sweep));
+      const { status, err } = await coppice(["run", sweepFile]);
       expect({ status, err }).toMatchObject({ status: 0 });
-      expect(await rowsOf(join(runs, "in-process"))).toEqual(expected);
-    } finally {
-      await cluster.stop();
-    }
-  });
+      expected = await rowsOf(sweep.output);
+    });
 
-  test("on a cluster whose parts are killed at random moments: the same rows, none lost, none twice", async () => {
-    const { cluster, runs } = await startCluster("killed");
-    const sweeps = connectSweeps(cluster.coordinator, { clock: systemClock, random: createRandom(3) });
-    try {
-      const submitted = await coppice(["submit", sweepFile, "--coordinator", cluster.coordinator]);
-      expect(submitted).toMatchObject({ status: 0 });
-      const killed = await killWhileRunning(cluster, sweeps, "in-process");
-      expect(killed.length).toBe(KILLS * 3);
-      expect(await rowsOf(join(runs, "in-process"))).toEqual(expected);
-    } finally {
-      sweeps.close();
-      await cluster.stop();
-    }
-  }, 300_000);
+    test("in one process: 403 of 10,000 correct, pass@k as published, every verdict as graded", async () => {
+      const rows = expected.rollouts.map((line) => JSON.parse(line));
+      expect(rows.length).toBe(10_000);
+      expect(rows.filter((row) => row.verdict === "correct").length).toBe(403);
+      const graded = dataLines("game24/gpt4-cot-100.records.jsonl").map((line) => JSON.parse(line));
+      const verdicts = new Map(rows.map((row) => [`${row.problem}/${row.sample}`, row.verdict]));
+      const disagreeing = graded.filter((record) => {
+        return (verdicts.get(`${record.problem}/${record.sample}`) === "correct") !== (record.graded === 1);
+      });
+      expect(disagreeing).toEqual([]);
+      const summary = JSON.parse(await readFile(join(directory, "in-process", "summary.json"), "utf8"));
+      const passAt = summary.strategies["best-of-n"].pass_at_k;
+      const published = {
+        1: 0.0403,
+        2: 0.0728,
+        5: 0.14292,
+        10: 0.214769,
+        20: 0.295489,
+        50: 0.406848,
+        100: 0.49,
+      };
+      for (const [k, value] of Object.entries(published)) expect(passAt[k]).toBeCloseTo(value, 5);
+    });
 
-  test("on a cluster whose Redis is killed and comes back empty: the same rows", async () => {
-    const { cluster, runs } = await startCluster("redis");
-    const sweeps = connectSweeps(cluster.coordinator, { clock: systemClock, random: createRandom(3) });
-    try {
-      await coppice(["submit", sweepFile, "--coordinator", cluster.coordinator]);
-      for await (const event of sweeps.watch("in-process")) {
-        if (event.kind === "ended") break;
-        if (event.kind !== "status" || event.status.rollouts < 500 || !cluster.isRunning("redis")) continue;
-        await cluster.kill("redis");
-        await rm(join(directory, "redis", "appendonlydir"), { recursive: true, force: true });
-        await cluster.startPart("redis");
-        break;
+    test("on a cluster: the rows of the run in one process (I4)", async () => {
+      const { cluster, runs } = await startCluster("undisturbed");
+      try {
+        const { status, err } = await coppice([
+          "submit",
+          sweepFile,
+          "--watch",
+          "--coordinator",
+          cluster.coordinator,
+        ]);
+        expect({ status, err }).toMatchObject({ status: 0 });
+        expect(await rowsOf(join(runs, "in-process"))).toEqual(expected);
+      } finally {
+        await cluster.stop();
       }
-      for await (const event of sweeps.watch("in-process")) if (event.kind === "ended") break;
-      expect(await rowsOf(join(runs, "in-process"))).toEqual(expected);
-    } finally {
-      sweeps.close();
-      await cluster.stop();
-    }
-  }, 300_000);
+    });
 
-  test("in one process that is killed again and again, and resumed: the same rows", async () => {
-    const output = join(directory, "killed-alone");
-    const first = ["run", sweepFile, "--json", "--set", `output=${output}`];
-    for (let kills = 0; kills < 4; kills += 1) {
-      await killedAfterTasks(kills === 0 ? first : ["run", "--resume", output, "--json"], 5 + 7 * kills);
-    }
-    const { status, err } = await coppice(["run", "--resume", output]);
-    expect({ status, err }).toMatchObject({ status: 0 });
-    expect(await rowsOf(output)).toEqual(expected);
-  }, 300_000);
-});
+    test("on a cluster whose parts are killed at random moments: the same rows, none lost, none twice", async () => {
+      const { cluster, runs } = await startCluster("killed");
+      const sweeps = connectSweeps(cluster.coordinator, { clock: systemClock, random: createRandom(3) });
+      try {
+        const submitted = await coppice(["submit", sweepFile, "--coordinator", cluster.coordinator]);
+        expect(submitted).toMatchObject({ status: 0 });
+        const killed = await killWhileRunning(cluster, sweeps, "in-process");
+        expect(killed.length).toBe(KILLS * 3);
+        expect(await rowsOf(join(runs, "in-process"))).toEqual(expected);
+      } finally {
+        sweeps.close();
+        await cluster.stop();
+      }
+    }, 300_000);
+
+    test("on a cluster whose Redis is killed and comes back empty: the same rows", async () => {
+      const { cluster, runs } = await startCluster("redis");
+      const sweeps = connectSweeps(cluster.coordinator, { clock: systemClock, random: createRandom(3) });
+      try {
+        await coppice(["submit", sweepFile, "--coordinator", cluster.coordinator]);
+        for await (const event of sweeps.watch("in-process")) {
+          if (event.kind === "ended") break;
+          if (event.kind !== "status" || event.status.rollouts < 500 || !cluster.isRunning("redis")) continue;
+          await cluster.kill("redis");
+          await rm(join(directory, "redis", "appendonlydir"), { recursive: true, force: true });
+          await cluster.startPart("redis");
+          break;
+        }
+        for await (const event of sweeps.watch("in-process")) if (event.kind === "ended") break;
+        expect(await rowsOf(join(runs, "in-process"))).toEqual(expected);
+      } finally {
+        sweeps.close();
+        await cluster.stop();
+      }
+    }, 300_000);
+
+    test("in one process that is killed again and again, and resumed: the same rows", async () => {
+      const output = join(directory, "killed-alone");
+      const first = ["run", sweepFile, "--json", "--set", `output=${output}`];
+      for (let kills = 0; kills < 4; kills += 1) {
+        await killedAfterTasks(kills === 0 ? first : ["run", "--resume", output, "--json"], 5 + 7 * kills);
+      }
+      const { status, err } = await coppice(["run", "--resume", output]);
+      expect({ status, err }).toMatchObject({ status: 0 });
+      expect(await rowsOf(output)).toEqual(expected);
+    }, 300_000);
+  },
+);
 
 /** Runs the command and kills it as soon as so many tasks have settled in this attempt. */
 async function killedAfterTasks(args: readonly string[], tasks: number): Promise<void> {
@@ -142,7 +161,11 @@ async function killedAfterTasks(args: readonly string[], tasks: number): Promise
 }
 
 /** Kills parts whenever the sweep has come a random bit further, starts them again, and waits for the end. */
-async function killWhileRunning(cluster: LocalCluster, sweeps: SweepClient, id: string): Promise<readonly string[]> {
+async function killWhileRunning(
+  cluster: LocalCluster,
+  sweeps: SweepClient,
+  id: string,
+): Promise<readonly string[]> {
   const random = createRandom(11);
   const victims = Array.from({ length: KILLS }, () => ["worker-1", "verifier-1", "coordinator"]).flat();
   const killed: string[] = [];

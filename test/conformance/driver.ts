@@ -42,7 +42,8 @@ export function driverConformance(name: string, harness: DriverHarness): void {
       const facts = await driver.probe(never);
       expect(facts.model).not.toBe("");
       expect(facts.concurrency).toBeGreaterThan(0);
-      for (const tokens of [facts.kvCapacityTokens, facts.contextTokens]) if (tokens !== null) expect(tokens).toBeGreaterThan(0);
+      for (const tokens of [facts.kvCapacityTokens, facts.contextTokens])
+        if (tokens !== null) expect(tokens).toBeGreaterThan(0);
     });
 
     it("gives the same text for the same request", async () => {
@@ -54,7 +55,9 @@ export function driverConformance(name: string, harness: DriverHarness): void {
     });
 
     it("gives siblings texts of their own", async () => {
-      const texts = await Promise.all([0, 1, 2, 3].map(async (n) => (await driver.sample(harness.sibling(n), never)).result.text));
+      const texts = await Promise.all(
+        [0, 1, 2, 3].map(async (n) => (await driver.sample(harness.sibling(n), never)).result.text),
+      );
       expect(new Set(texts).size).toBeGreaterThan(1);
     });
 
@@ -63,13 +66,16 @@ export function driverConformance(name: string, harness: DriverHarness): void {
       expect(result.finishReason).toBe("stop");
       expect(harness.stopping.sampling.stop).toContain(result.stopString);
       expect(result.text.endsWith(result.stopString ?? "none")).toBe(true);
-      expect(result.text.indexOf(result.stopString ?? "none")).toBe(result.text.length - (result.stopString?.length ?? 0));
+      expect(result.text.indexOf(result.stopString ?? "none")).toBe(
+        result.text.length - (result.stopString?.length ?? 0),
+      );
     });
 
     it("says when the length ended the text", async () => {
       const { result, usage } = await driver.sample(harness.lengthy, never);
       expect(result).toMatchObject({ finishReason: "length", stopString: null });
-      if (usage.completionTokens !== null) expect(usage.completionTokens).toBeLessThanOrEqual(harness.lengthy.sampling.maxTokens);
+      if (usage.completionTokens !== null)
+        expect(usage.completionTokens).toBeLessThanOrEqual(harness.lengthy.sampling.maxTokens);
     });
 
     it("reports usage as counts or as unknown", async () => {
@@ -131,5 +137,6 @@ function expectUsage(usage: AttemptUsage): void {
     expect(Number.isSafeInteger(tokens)).toBe(true);
     expect(tokens).toBeGreaterThanOrEqual(0);
   }
-  if (usage.cachedTokens !== null && usage.promptTokens !== null) expect(usage.cachedTokens).toBeLessThanOrEqual(usage.promptTokens);
+  if (usage.cachedTokens !== null && usage.promptTokens !== null)
+    expect(usage.cachedTokens).toBeLessThanOrEqual(usage.promptTokens);
 }

@@ -76,7 +76,9 @@ export function lanesConformance(name: string, createHarness: () => Promise<Lane
     });
 
     test.each(["a:b", "12", ""])("a job's id that the store forbids is refused: %j", async (id) => {
-      await expect(harness.lanes.lane("host-a").add([rolloutJob(id)])).rejects.toMatchObject({ code: "invalid_argument" });
+      await expect(harness.lanes.lane("host-a").add([rolloutJob(id)])).rejects.toMatchObject({
+        code: "invalid_argument",
+      });
     });
 
     test("no more than `concurrency` jobs are handled at once, and it can be changed", async () => {
@@ -208,7 +210,9 @@ export function lanesConformance(name: string, createHarness: () => Promise<Lane
       expect(again.map(({ job }) => job.id).toSorted()).toEqual(["job-0", "job-1"]);
       expect(again.every((delivery) => !delivery.isLast)).toBe(true);
       gates.openAll();
-      await harness.until(async () => (await harness.lanes.lane("host-a").missing(["job-0", "job-1"])).length === 2);
+      await harness.until(
+        async () => (await harness.lanes.lane("host-a").missing(["job-0", "job-1"])).length === 2,
+      );
     });
 
     test("two consumers share a lane, and no job is handled twice at the same time", async () => {
@@ -216,14 +220,16 @@ export function lanesConformance(name: string, createHarness: () => Promise<Lane
       const handled = new Map<string, number>();
       const shares = [0, 0];
       let overlaps = 0;
-      const handler = (index: 0 | 1): JobHandler => async ({ job }) => {
-        if (running.has(job.id)) overlaps += 1;
-        running.add(job.id);
-        shares[index] = (shares[index] ?? 0) + 1;
-        await new Promise((resolve) => setImmediate(resolve));
-        handled.set(job.id, (handled.get(job.id) ?? 0) + 1);
-        running.delete(job.id);
-      };
+      const handler =
+        (index: 0 | 1): JobHandler =>
+        async ({ job }) => {
+          if (running.has(job.id)) overlaps += 1;
+          running.add(job.id);
+          shares[index] = (shares[index] ?? 0) + 1;
+          await new Promise((resolve) => setImmediate(resolve));
+          handled.set(job.id, (handled.get(job.id) ?? 0) + 1);
+          running.delete(job.id);
+        };
       consume("host-a", handler(0), 4);
       consume("host-a", handler(1), 4);
       await harness.lanes.lane("host-a").add(rolloutJobs(300));
@@ -264,7 +270,9 @@ class Gates {
     this.most = Math.max(this.most, this.now);
     signal.addEventListener("abort", () => this.aborted.push(job.id), { once: true });
     if (!this.#isOpen) {
-      await new Promise<void>((resolve) => this.#gates.set(job.id, [...(this.#gates.get(job.id) ?? []), resolve]));
+      await new Promise<void>((resolve) =>
+        this.#gates.set(job.id, [...(this.#gates.get(job.id) ?? []), resolve]),
+      );
     }
     this.now -= 1;
   };

@@ -2,7 +2,13 @@
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import { CoppiceError } from "../../services/runtime/errors.ts";
 import type { Report, Segment, SegmentId } from "../../services/queue/job.ts";
-import type { CoordinatorLink, Registration, Withdrawal, WorkerDesk, WorkerFacts } from "../../services/link/link.ts";
+import type {
+  CoordinatorLink,
+  Registration,
+  Withdrawal,
+  WorkerDesk,
+  WorkerFacts,
+} from "../../services/link/link.ts";
 
 /** A desk in memory that records what it was told; `accept` waits while it is held. */
 export class TestDesk implements WorkerDesk {
@@ -18,7 +24,10 @@ export class TestDesk implements WorkerDesk {
   register(facts: WorkerFacts): Registration {
     this.events.push(`register ${facts.id}`);
     this.facts = facts;
-    const lanes = facts.offers.kind === "rollout" ? [`host-${facts.offers.host.id}`] : facts.offers.verifiers.map((kind) => `verify-${kind}`);
+    const lanes =
+      facts.offers.kind === "rollout"
+        ? [`host-${facts.offers.host.id}`]
+        : facts.offers.verifiers.map((kind) => `verify-${kind}`);
     return { lanes, leaseMs: this.leaseMs };
   }
   facts: WorkerFacts | null = null;
@@ -65,11 +74,23 @@ export const ROLLOUT_WORKER: WorkerFacts = {
   id: "worker-1",
   offers: {
     kind: "rollout",
-    host: { id: "host-a", engine: "replay", model: "*", concurrency: 8, kvCapacityTokens: null, contextTokens: 4096, reportsCachedTokens: false, canScore: true },
+    host: {
+      id: "host-a",
+      engine: "replay",
+      model: "*",
+      concurrency: 8,
+      kvCapacityTokens: null,
+      contextTokens: 4096,
+      reportsCachedTokens: false,
+      canScore: true,
+    },
   },
 };
 
-export const VERIFICATION_WORKER: WorkerFacts = { id: "worker-2", offers: { kind: "verification", verifiers: ["game24", "exact"], concurrency: 4 } };
+export const VERIFICATION_WORKER: WorkerFacts = {
+  id: "worker-2",
+  offers: { kind: "verification", verifiers: ["game24", "exact"], concurrency: 4 },
+};
 
 export function rolloutReport(ask: string, text = "10 - 4 = 6"): Report {
   return {
@@ -111,11 +132,17 @@ export function linkConformance(name: string, open: () => Promise<LinkSite>): vo
     });
 
     it("registers what the worker offers and returns its lanes and its lease", async () => {
-      await expect(link.connect(ROLLOUT_WORKER)).resolves.toEqual({ lanes: ["host-host-a"], leaseMs: 10_000 });
+      await expect(link.connect(ROLLOUT_WORKER)).resolves.toEqual({
+        lanes: ["host-host-a"],
+        leaseMs: 10_000,
+      });
       expect(site.desk.facts).toEqual(ROLLOUT_WORKER);
       expect(site.desk.events).toEqual(["register worker-1", "connected worker-1"]);
       const other = site.createLink();
-      await expect(other.connect(VERIFICATION_WORKER)).resolves.toEqual({ lanes: ["verify-game24", "verify-exact"], leaseMs: 10_000 });
+      await expect(other.connect(VERIFICATION_WORKER)).resolves.toEqual({
+        lanes: ["verify-game24", "verify-exact"],
+        leaseMs: 10_000,
+      });
       expect(site.desk.facts).toEqual(VERIFICATION_WORKER);
       await other.close();
     });
@@ -137,7 +164,11 @@ export function linkConformance(name: string, open: () => Promise<LinkSite>): vo
 
     it("carries every kind of result unchanged, unknown numbers included", async () => {
       await link.connect(ROLLOUT_WORKER);
-      const reports = EVERY_RESULT.map((result, index) => ({ ...rolloutReport(String(index)), host: index % 2 === 0 ? null : "host-a", result }));
+      const reports = EVERY_RESULT.map((result, index) => ({
+        ...rolloutReport(String(index)),
+        host: index % 2 === 0 ? null : "host-a",
+        result,
+      }));
       await Promise.all(reports.map((report) => link.report(report)));
       expect(site.desk.accepted).toEqual(reports);
     });
@@ -155,7 +186,14 @@ export function linkConformance(name: string, open: () => Promise<LinkSite>): vo
       await link.connect(ROLLOUT_WORKER);
       site.desk.lines.get("worker-1")?.({ job: "job-1", asks: ["0", "1"] });
       site.desk.lines.get("worker-1")?.({ job: "job-2", asks: ["2"] });
-      await vi.waitFor(() => expect(withdrawn).toEqual([{ job: "job-1", asks: ["0", "1"] }, { job: "job-2", asks: ["2"] }]), 10_000);
+      await vi.waitFor(
+        () =>
+          expect(withdrawn).toEqual([
+            { job: "job-1", asks: ["0", "1"] },
+            { job: "job-2", asks: ["2"] },
+          ]),
+        10_000,
+      );
     });
 
     it("fetches segments in the order asked for", async () => {
@@ -173,7 +211,10 @@ export function linkConformance(name: string, open: () => Promise<LinkSite>): vo
       await link.connect(ROLLOUT_WORKER);
       site.desk.held.set("a".repeat(32), "text");
       const wanted = ["a".repeat(32), "b".repeat(32), "c".repeat(32)];
-      await expect(link.segments(wanted)).rejects.toMatchObject({ code: "not_found", message: expect.stringContaining("b".repeat(32)) });
+      await expect(link.segments(wanted)).rejects.toMatchObject({
+        code: "not_found",
+        message: expect.stringContaining("b".repeat(32)),
+      });
     });
 
     it("rejects a report that the desk refuses for good, and no other", async () => {
@@ -181,9 +222,14 @@ export function linkConformance(name: string, open: () => Promise<LinkSite>): vo
       site.desk.beforeAccept = (report) => {
         if (report.ask === "1") throw new CoppiceError("invalid_argument", "ask 1 is wrong");
       };
-      const [first, second, third] = await Promise.allSettled(["0", "1", "2"].map((ask) => link.report(rolloutReport(ask))));
+      const [first, second, third] = await Promise.allSettled(
+        ["0", "1", "2"].map((ask) => link.report(rolloutReport(ask))),
+      );
       expect(first?.status).toBe("fulfilled");
-      expect(second).toMatchObject({ status: "rejected", reason: { code: "invalid_argument", message: "ask 1 is wrong" } });
+      expect(second).toMatchObject({
+        status: "rejected",
+        reason: { code: "invalid_argument", message: "ask 1 is wrong" },
+      });
       expect(third?.status).toBe("fulfilled");
     });
 
@@ -207,13 +253,25 @@ export function linkConformance(name: string, open: () => Promise<LinkSite>): vo
         return new Promise(() => {});
       };
       const reported = link.report(rolloutReport("0"));
-      const rejected = expect(reported).rejects.toMatchObject({ code: "cancelled", message: expect.stringContaining("ask 0") });
+      const rejected = expect(reported).rejects.toMatchObject({
+        code: "cancelled",
+        message: expect.stringContaining("ask 0"),
+      });
       await arrived.promise;
       await link.close();
       await rejected;
       await expect(link.report(rolloutReport("1"))).rejects.toMatchObject({ code: "cancelled" });
       await expect(link.segments(["a".repeat(32)])).rejects.toMatchObject({ code: "cancelled" });
-      await vi.waitFor(() => expect(site.desk.events).toEqual(["register worker-1", "connected worker-1", "lost worker-1", "left worker-1"]), 10_000);
+      await vi.waitFor(
+        () =>
+          expect(site.desk.events).toEqual([
+            "register worker-1",
+            "connected worker-1",
+            "lost worker-1",
+            "left worker-1",
+          ]),
+        10_000,
+      );
     });
 
     it("is heard by the desk while it has nothing to say", async () => {

@@ -28,7 +28,13 @@ const HOSTILE_MS_MAX = 2_000;
 
 export function judgeExample(verifier: Verifier, example: VerifierExample): VerdictResult {
   const prompt = example.prompt ?? "";
-  const problem: ProblemData = { id: "p-1", prompt, reference: example.reference ?? null, tests: null, metadata: {} };
+  const problem: ProblemData = {
+    id: "p-1",
+    prompt,
+    reference: example.reference ?? null,
+    tests: null,
+    metadata: {},
+  };
   const spec: VerifierSpec = { kind: verifier.kind, ...example.options };
   return judge(verifier, spec, { prompt, text: example.text, problem });
 }
@@ -80,7 +86,11 @@ export function describeVerifier(verifier: Verifier, examples: VerifierExamples)
       const found = judgeExample(verifier, { ...examples.problem, text: "24 ".repeat(350_000) });
       expect(found).toMatchObject({ verdict: "incorrect", answer: null });
       expect(found.reason).toBe("the candidate is longer than 262144 characters");
-      const short = judgeExample(verifier, { ...examples.problem, text: "24 24", options: { text_chars_max: 4 } });
+      const short = judgeExample(verifier, {
+        ...examples.problem,
+        text: "24 24",
+        options: { text_chars_max: 4 },
+      });
       expect(short.reason).toBe("the candidate is longer than 4 characters");
     });
 
@@ -88,7 +98,9 @@ export function describeVerifier(verifier: Verifier, examples: VerifierExamples)
       const withOption = (options: Readonly<Record<string, unknown>>) => () =>
         judgeExample(verifier, { ...examples.problem, text: "24", options });
       expect(withOption({ timeot_ms: 3 })).toThrow(`verifier ${verifier.kind}: unknown option "timeot_ms"`);
-      expect(withOption({ timeout_ms: 0 })).toThrow("timeout_ms must be a whole number from 1 to 600000, found \"0\"");
+      expect(withOption({ timeout_ms: 0 })).toThrow(
+        'timeout_ms must be a whole number from 1 to 600000, found "0"',
+      );
       expect(withOption({ timeout_ms: "5" })).toThrow("timeout_ms must be a whole number");
     });
   });

@@ -4,7 +4,12 @@ import { join } from "node:path";
 import { beforeEach, describe, expect, test } from "vitest";
 import { AppendFile } from "../../services/coordinator/append-file.ts";
 import { Journal } from "../../services/coordinator/journal.ts";
-import { checkHeader, JOURNAL_FORMAT, type JournalEntry, type JournalHeader } from "../../services/coordinator/journal-entry.ts";
+import {
+  checkHeader,
+  JOURNAL_FORMAT,
+  type JournalEntry,
+  type JournalHeader,
+} from "../../services/coordinator/journal-entry.ts";
 
 const header: JournalHeader = {
   kind: "sweep",
@@ -17,7 +22,12 @@ const header: JournalHeader = {
 };
 
 function loss(n: number): JournalEntry {
-  return { kind: "loss", task: `a/p${n}`, ask: "0/0", loss: { reason: "lost", message: `Zeile ${n} \u00e4\n` } };
+  return {
+    kind: "loss",
+    task: `a/p${n}`,
+    ask: "0/0",
+    loss: { reason: "lost", message: `Zeile ${n} \u00e4\n` },
+  };
 }
 
 let directory: string;
@@ -67,7 +77,7 @@ describe("journal", () => {
 
   test("what is appended after a torn line was cut is read back", async () => {
     await writeThree();
-    await appendFile(path, "deadbeef {\"kind\":");
+    await appendFile(path, 'deadbeef {"kind":');
     const { journal } = await Journal.reopen(directory, () => undefined);
     await journal.append(loss(4));
     await journal.close();
@@ -78,7 +88,9 @@ describe("journal", () => {
     await writeThree();
     const text = await readFile(path, "utf8");
     await writeFile(path, text.replace("a/p2", "a/pX"));
-    await expect(readAll()).rejects.toThrow(/000001\.jsonl: expected a journal entry at byte \d+, found a damaged line/);
+    await expect(readAll()).rejects.toThrow(
+      /000001\.jsonl: expected a journal entry at byte \d+, found a damaged line/,
+    );
     await expect(readAll()).rejects.toMatchObject({ code: "data_loss" });
   });
 
@@ -96,7 +108,12 @@ describe("journal", () => {
     const journal = await Journal.create(directory, header);
     const text = "x".repeat(8 * 1024 * 1024);
     for (let n = 0; n < 10; n += 1) {
-      await journal.append({ kind: "loss", task: `t${n}`, ask: "0/0", loss: { reason: "lost", message: text } });
+      await journal.append({
+        kind: "loss",
+        task: `t${n}`,
+        ask: "0/0",
+        loss: { reason: "lost", message: text },
+      });
     }
     await journal.close();
     expect((await readdir(directory)).length).toBe(2);
@@ -118,7 +135,9 @@ describe("append file", () => {
   test("appends resolve in order with their end offsets, across many groups", async () => {
     const file = await AppendFile.open(join(await mkdtemp(join(tmpdir(), "append-")), "f"));
     const ends: number[] = [];
-    await Promise.all(Array.from({ length: 500 }, (_, n) => file.append(`${n}\n`).then((end) => ends.push(end))));
+    await Promise.all(
+      Array.from({ length: 500 }, (_, n) => file.append(`${n}\n`).then((end) => ends.push(end))),
+    );
     expect(ends).toEqual(ends.toSorted((a, b) => a - b));
     expect(ends.length).toBe(500);
     await file.close();
@@ -128,7 +147,9 @@ describe("append file", () => {
   test("a file that is shorter than the journal says is data loss", async () => {
     const short = join(await mkdtemp(join(tmpdir(), "append-")), "f");
     await writeFile(short, "abc");
-    await expect(AppendFile.open(short, { truncateTo: 9 })).rejects.toThrow(/expected at least 9 bytes .* found 3/);
+    await expect(AppendFile.open(short, { truncateTo: 9 })).rejects.toThrow(
+      /expected at least 9 bytes .* found 3/,
+    );
   });
 
   test("after a write that failed everything rejects and nothing more is written", async () => {

@@ -51,7 +51,8 @@ describe("ledger", () => {
           }
         } else {
           const [reservation] = open.splice(Math.floor(random.next() * open.length), 1);
-          if (reservation !== undefined) ledger.charge(reservation, { rollouts: 1, completionTokens: tokens });
+          if (reservation !== undefined)
+            ledger.charge(reservation, { rollouts: 1, completionTokens: tokens });
         }
         expect(ledger.charged.rollouts + ledger.reserved.rollouts).toBeLessThanOrEqual(budget.rollouts);
         expect(ledger.charged.completionTokens + ledger.reserved.completionTokens).toBeLessThanOrEqual(1_000);

@@ -69,9 +69,13 @@ describe("run directory", () => {
     await expect(lockRunDirectory(path)).rejects.toThrow(/another process works on this run/);
     await unlock();
     await writeFile(join(path, "lock"), JSON.stringify({ pid: process.pid, started: "another boot/1" }));
-    await (await lockRunDirectory(path))();
+    await (
+      await lockRunDirectory(path)
+    )();
     await writeFile(join(path, "lock"), "{");
-    await (await lockRunDirectory(path))();
+    await (
+      await lockRunDirectory(path)
+    )();
   });
 
   test("each attempt gets its own folder of logs and latest points at the last", async () => {

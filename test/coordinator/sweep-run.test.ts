@@ -7,7 +7,16 @@ import type { SweepEvent } from "../../services/coordinator/status.ts";
 import type { Sweep } from "../../services/coordinator/sweep.ts";
 import type { Report } from "../../services/queue/job.ts";
 import { createRandom } from "../../services/runtime/random.ts";
-import { arm, newSweep, NO_BUDGET, puzzles, RAW, rowsOf, startInProcess, type InProcess } from "../support/in-process.ts";
+import {
+  arm,
+  newSweep,
+  NO_BUDGET,
+  puzzles,
+  RAW,
+  rowsOf,
+  startInProcess,
+  type InProcess,
+} from "../support/in-process.ts";
 import { createSeededDriver } from "../support/seeded-driver.ts";
 
 const STEPS = { max_steps: 3, step_stop: ["\n"] };
@@ -26,7 +35,7 @@ beforeEach(async () => {
 afterEach(() => parts.close());
 
 /** Resolves with the first event that passes. */
-function eventOf(run: SweepRun, passes: (event: SweepEvent) => boolean): Promise<SweepEvent> {
+function eventOf(of: SweepRun, passes: (event: SweepEvent) => boolean): Promise<SweepEvent> {
   return new Promise((resolve) => {
     let stop: (() => void) | null = null;
     const listener = (event: SweepEvent): void => {
@@ -34,7 +43,7 @@ function eventOf(run: SweepRun, passes: (event: SweepEvent) => boolean): Promise
       resolve(event);
       setImmediate(() => stop?.());
     };
-    stop = run.watch(listener);
+    stop = of.watch(listener);
   });
 }
 
@@ -87,8 +96,13 @@ describe("a sweep", () => {
 
   test("a problem that the template cannot render costs its own task only (I5)", async () => {
     await parts.addHost("a", createSeededDriver());
-    const sweep = await newSweep({ arms: [arm("best-of-n", { n: 2 })], promptTemplate: "{prompt}\n{metadata.hint}" });
-    const given = puzzles(3).map((problem, n) => (n === 1 ? problem : { ...problem, metadata: { hint: "think" } }));
+    const sweep = await newSweep({
+      arms: [arm("best-of-n", { n: 2 })],
+      promptTemplate: "{prompt}\n{metadata.hint}",
+    });
+    const given = puzzles(3).map((problem, n) =>
+      n === 1 ? problem : { ...problem, metadata: { hint: "think" } },
+    );
     const started = await parts.coordinator.submit(sweep, given, RAW);
     expect((await started.ended).tasks).toMatchObject({ completed: 2, failed: 1 });
     const failed = (await rowsOf(sweep.output)).results.find((row) => row.includes('"failed"'));
@@ -99,7 +113,10 @@ describe("a sweep", () => {
 describe("a budget", () => {
   test("of rollouts is used up and not passed by one; every problem still has its row", async () => {
     await parts.addHost("a", createSeededDriver());
-    const sweep = await newSweep({ arms: [arm("best-of-n", { n: 8 })], budget: { ...NO_BUDGET, rollouts: 101 } });
+    const sweep = await newSweep({
+      arms: [arm("best-of-n", { n: 8 })],
+      budget: { ...NO_BUDGET, rollouts: 101 },
+    });
     const summary = await run(sweep, 20);
     expect(summary.budget.spent.rollouts).toBe(101);
     expect(summary.rollouts).toBe(101);
@@ -119,10 +136,14 @@ describe("a budget", () => {
 
   test("of wall time ends a sweep whose host never answers, and every task has its row", async () => {
     const never = createSeededDriver({
-      onSample: (_, signal) => new Promise((_resolve, reject) => signal.addEventListener("abort", () => reject(signal.reason))),
+      onSample: (_, signal) =>
+        new Promise((_resolve, reject) => signal.addEventListener("abort", () => reject(signal.reason))),
     });
     await parts.addHost("a", never);
-    const sweep = await newSweep({ arms: [arm("best-of-n", { n: 4 })], budget: { ...NO_BUDGET, wallMs: 150 } });
+    const sweep = await newSweep({
+      arms: [arm("best-of-n", { n: 4 })],
+      budget: { ...NO_BUDGET, wallMs: 150 },
+    });
     const summary = await run(sweep, 5);
     expect(summary.tasks).toMatchObject({ total: 5, exhausted: 5 });
     expect((await rowsOf(sweep.output)).results.length).toBe(5);
@@ -175,11 +196,17 @@ describe("a sweep that is disturbed", () => {
     const random = createRandom(5);
     const copies: string[] = [];
     while (copies.length < 6) {
-      await eventOf(started, (event) => event.kind === "ended" || (event.kind === "task" && random.next() < 0.4));
+      await eventOf(
+        started,
+        (event) => event.kind === "ended" || (event.kind === "task" && random.next() < 0.4),
+      );
       const copy = join(await mkdtemp(join(tmpdir(), "copy-")), "run");
       // The journal first: rows may run ahead of it, as in a crash, never behind.
       await cp(join(sweep.output, "journal"), join(copy, "journal"), { recursive: true });
-      await cp(sweep.output, copy, { recursive: true, filter: (path) => !/journal|lock/.test(path.slice(sweep.output.length)) });
+      await cp(sweep.output, copy, {
+        recursive: true,
+        filter: (path) => !/journal|lock/.test(path.slice(sweep.output.length)),
+      });
       copies.push(copy);
     }
     await started.ended;
@@ -187,7 +214,9 @@ describe("a sweep that is disturbed", () => {
     for (const copy of copies) {
       const again = await startInProcess();
       await again.addHost("b", createSeededDriver({ concurrency: 2 }));
-      await (await again.coordinator.reopen({ ...sweep, output: copy })).ended;
+      await (
+        await again.coordinator.reopen({ ...sweep, output: copy })
+      ).ended;
       await again.close();
       expect(await rowsOf(copy)).toEqual(expected);
       await rm(copy, { recursive: true });

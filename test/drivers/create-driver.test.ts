@@ -6,13 +6,28 @@ import { createDriver, type DriverSpec } from "../../workers/rollout/create-driv
 import { startOpenaiServer } from "../support/openai-server.ts";
 
 const options = { model: null, env: {}, clock: systemClock, random: createRandom(1) };
-const openai = { engine: "openai", id: "h", url: "http://127.0.0.1:1", api_key_env: "KEY", concurrency: 4, timeout_ms: 1_000 } as const;
+const openai = {
+  engine: "openai",
+  id: "h",
+  url: "http://127.0.0.1:1",
+  api_key_env: "KEY",
+  concurrency: 4,
+  timeout_ms: 1_000,
+} as const;
 
 describe("createDriver", () => {
   it("takes every host that a sweep can name", async () => {
     const hosts: readonly HostSpec[] = [
       { engine: "replay", id: "r", records: "records.jsonl", concurrency: 4 },
-      { engine: "embedded", id: "e", model_path: "m.gguf", sequences: 1, context_tokens: null, threads: 1, reproducible: false },
+      {
+        engine: "embedded",
+        id: "e",
+        model_path: "m.gguf",
+        sequences: 1,
+        context_tokens: null,
+        threads: 1,
+        reproducible: false,
+      },
       { ...openai, api_key_env: null },
     ];
     const specs: readonly DriverSpec[] = hosts;
@@ -25,10 +40,15 @@ describe("createDriver", () => {
 
   it("sends the key that the environment holds, and says which variable lacks it", async () => {
     const server = await startOpenaiServer({ kind: "vllm", apiKey: "secret" });
-    const driver = await createDriver({ ...openai, url: server.url }, { ...options, env: { KEY: " secret\n" } });
+    const driver = await createDriver(
+      { ...openai, url: server.url },
+      { ...options, env: { KEY: " secret\n" } },
+    );
     expect(await driver.probe(new AbortController().signal)).toMatchObject({ model: "tiny" });
     await driver.close();
     await server.close();
-    await expect(createDriver(openai, options)).rejects.toThrow(/in the environment variable KEY \(api_key_env\), found none/);
+    await expect(createDriver(openai, options)).rejects.toThrow(
+      /in the environment variable KEY \(api_key_env\), found none/,
+    );
   });
 });

@@ -5,26 +5,47 @@ import { createRandom } from "../../services/runtime/random.ts";
 import type { SampleRequest } from "../../workers/rollout/driver.ts";
 import { createOpenaiDriver, type OpenaiLimits } from "../../workers/rollout/drivers/openai.ts";
 import { driverConformance } from "../conformance/driver.ts";
-import { HOLD, startOpenaiServer, type OpenaiServerOptions, type ServerKind } from "../support/openai-server.ts";
+import {
+  HOLD,
+  startOpenaiServer,
+  type OpenaiServerOptions,
+  type ServerKind,
+} from "../support/openai-server.ts";
 
 const never = new AbortController().signal;
 const sampling = { temperature: 0.8, topP: 0.95, topK: 0, minP: 0, maxTokens: 64, stop: [] };
 const request: SampleRequest = { prompt: "4 5 6 10\n", problem: "g24-0900", sample: 0, seed: 7, sampling };
-const quick: Partial<OpenaiLimits> = { backoffMs: 1, backoffMaxMs: 4, retriesMax: 3, retryAfterMaxMs: 2_000, idleMs: 5_000, probeMs: 5_000 };
+const quick: Partial<OpenaiLimits> = {
+  backoffMs: 1,
+  backoffMaxMs: 4,
+  retriesMax: 3,
+  retryAfterMaxMs: 2_000,
+  idleMs: 5_000,
+  probeMs: 5_000,
+};
 
 const opened: { close(): Promise<void> }[] = [];
 afterEach(async () => {
   for (const each of opened.splice(0).toReversed()) await each.close();
 });
 
-async function open(options: Partial<OpenaiServerOptions> = {}, limits: Partial<OpenaiLimits> = {}, apiKey: string | null = null) {
+async function open(
+  options: Partial<OpenaiServerOptions> = {},
+  limits: Partial<OpenaiLimits> = {},
+  apiKey: string | null = null,
+) {
   const server = await startOpenaiServer({ kind: "vllm", reportsCachedTokens: true, ...options });
   const driver = driverOf(server.url, limits, apiKey);
   opened.push(server, driver);
   return { server, driver };
 }
 
-function driverOf(url: string, limits: Partial<OpenaiLimits> = {}, apiKey: string | null = null, model: string | null = null) {
+function driverOf(
+  url: string,
+  limits: Partial<OpenaiLimits> = {},
+  apiKey: string | null = null,
+  model: string | null = null,
+) {
   const options = { url, model, apiKey, concurrency: 8, clock: systemClock, random: createRandom(1) };
   return createOpenaiDriver({ ...options, limits: { ...quick, ...limits } });
 }
@@ -51,8 +72,17 @@ describe("openai driver: what it sends and reads", () => {
     expect(server.requests.at(-1)).not.toHaveProperty("top_k");
     await driver.sample({ ...request, sampling: { ...sampling, topK: 20, minP: 0.1, stop: ["\n"] } }, never);
     expect(server.requests.at(-1)).toMatchObject({
-      model: "tiny", prompt: request.prompt, max_tokens: 64, temperature: 0.8, top_p: 0.95, seed: 7, top_k: 20, min_p: 0.1,
-      stop: ["\n"], stream: true, stream_options: { include_usage: true },
+      model: "tiny",
+      prompt: request.prompt,
+      max_tokens: 64,
+      temperature: 0.8,
+      top_p: 0.95,
+      seed: 7,
+      top_k: 20,
+      min_p: 0.1,
+      stop: ["\n"],
+      stream: true,
+      stream_options: { include_usage: true },
     });
   });
 
@@ -62,16 +92,30 @@ describe("openai driver: what it sends and reads", () => {
     expect(vllm.server.requests.at(-1)).toMatchObject({ top_k: -1, min_p: 0 });
     const llama = await open({ kind: "llama-server" });
     await llama.driver.sample(request, never);
-    expect(llama.server.requests.at(-1)).toMatchObject({ top_k: 0, min_p: 0, n_predict: 64, cache_prompt: true });
+    expect(llama.server.requests.at(-1)).toMatchObject({
+      top_k: 0,
+      min_p: 0,
+      n_predict: 64,
+      cache_prompt: true,
+    });
   });
 
   it("finds out what the host is", async () => {
     const vllm = await open({ kind: "vllm" });
     expect(await vllm.driver.probe(never)).toEqual({
-      model: "tiny", concurrency: 8, kvCapacityTokens: 16_000, contextTokens: 4096, reportsCachedTokens: true, canScore: true,
+      model: "tiny",
+      concurrency: 8,
+      kvCapacityTokens: 16_000,
+      contextTokens: 4096,
+      reportsCachedTokens: true,
+      canScore: true,
     });
     const llama = await open({ kind: "llama-server" });
-    expect(await llama.driver.probe(never)).toMatchObject({ concurrency: 4, kvCapacityTokens: 8192, contextTokens: 2048 });
+    expect(await llama.driver.probe(never)).toMatchObject({
+      concurrency: 4,
+      kvCapacityTokens: 8192,
+      contextTokens: 2048,
+    });
   });
 
   it("says that cached tokens are unknown where the server does not report them", async () => {
@@ -92,7 +136,9 @@ describe("openai driver: what it sends and reads", () => {
     for (const kind of ["vllm", "sglang", "llama-server"] as const) {
       const { driver } = await open({ kind });
       const ends = await Promise.all(
-        Array.from({ length: 40 }, (_, seed) => driver.sample({ ...request, seed, sampling: { ...sampling, stop: ["\n"], maxTokens: 500 } }, never)),
+        Array.from({ length: 40 }, (_, seed) =>
+          driver.sample({ ...request, seed, sampling: { ...sampling, stop: ["\n"], maxTokens: 500 } }, never),
+        ),
       );
       const own = ends.filter(({ result }) => result.stopString === null);
       expect(own.length).toBeGreaterThan(0);
@@ -108,19 +154,26 @@ describe("openai driver: what it sends and reads", () => {
     const one = await open({ topLogprobs: { " good": Math.log(0.6), x: Math.log(0.2) } });
     expect((await one.driver.score(score, never)).score).toBeCloseTo(0.75);
     const none = await open({ topLogprobs: { x: -1, y: -2 } });
-    await expect(none.driver.score(score, never)).rejects.toThrow(/expected " good" or " bad" among .* found "x" "y", from http/);
+    await expect(none.driver.score(score, never)).rejects.toThrow(
+      /expected " good" or " bad" among .* found "x" "y", from http/,
+    );
   });
 
   it("says that it cannot score where logprobs are refused", async () => {
     const { driver } = await open({ topLogprobs: null });
     expect(await driver.probe(never)).toMatchObject({ canScore: false, reportsCachedTokens: true });
-    await expect(driver.score({ prompt: "?", positive: "a", negative: "b" }, never)).rejects.toMatchObject({ code: "unimplemented" });
+    await expect(driver.score({ prompt: "?", positive: "a", negative: "b" }, never)).rejects.toMatchObject({
+      code: "unimplemented",
+    });
   });
 
   it("closes the stream on the host when it is aborted", async () => {
     const { server, driver } = await open();
     const abort = new AbortController();
-    const slow = driver.sample({ ...request, prompt: HOLD, onUsage: () => abort.abort(new Error("withdrawn")) }, abort.signal);
+    const slow = driver.sample(
+      { ...request, prompt: HOLD, onUsage: () => abort.abort(new Error("withdrawn")) },
+      abort.signal,
+    );
     await expect(slow).rejects.toThrow("withdrawn");
     await expect.poll(() => server.aborted()).toBe(1);
     expect(server.open()).toBe(0);
@@ -146,7 +199,10 @@ describe("openai driver: hosts that misbehave", () => {
   it("leaves a host that asks for a long pause to the lane", async () => {
     const { server, driver, asked } = await afterProbe();
     server.misbehave({ kind: "status", status: 429, retryAfterS: 60 }, 9);
-    await expect(driver.sample(request, never)).rejects.toMatchObject({ code: "resource_exhausted", isRetryable: true });
+    await expect(driver.sample(request, never)).rejects.toMatchObject({
+      code: "resource_exhausted",
+      isRetryable: true,
+    });
     expect(asked()).toBe(1);
   });
 
@@ -155,7 +211,9 @@ describe("openai driver: hosts that misbehave", () => {
     server.misbehave({ kind: "status", status: 503 }, 2);
     expect((await driver.sample(request, never)).result.kind).toBe("rollout");
     server.misbehave({ kind: "status", status: 503 }, 99);
-    await expect(driver.sample(request, never)).rejects.toThrow(/expected status 200, found 503 \(status 503\), from http.*completions/);
+    await expect(driver.sample(request, never)).rejects.toThrow(
+      /expected status 200, found 503 \(status 503\), from http.*completions/,
+    );
     expect(asked()).toBe(3 + 4);
   });
 
@@ -165,16 +223,43 @@ describe("openai driver: hosts that misbehave", () => {
     server.misbehave({ kind: "disconnect" }, 1);
     expect((await driver.sample(request, never)).result).toEqual(whole.result);
     server.misbehave({ kind: "disconnect" }, 99);
-    await expect(driver.sample(request, never)).rejects.toMatchObject({ code: "unavailable", isRetryable: true });
+    await expect(driver.sample(request, never)).rejects.toMatchObject({
+      code: "unavailable",
+      isRetryable: true,
+    });
   });
 
   const rubbish = [
-    ["a malformed chunk", { kind: "malformed-chunk" }, /expected JSON, found \{"choices": \[\{"te, from http/],
-    ["a stream without an end", { kind: "truncate" }, /expected a finish_reason at the end of the stream, found none after 1 events, from http/],
-    ["a page", { kind: "body", type: "text/html", body: "<html><h1>Welcome to nginx</h1>" }, /expected a stream of events, found <html><h1>Welcome to nginx/],
-    ["another API's JSON", { kind: "body", type: "application/json", body: '{"ok":true}' }, /expected a stream of events, found \{"ok":true\}/],
-    ["a stream of another API", { kind: "body", type: "text/event-stream", body: 'data: {"type":"ping"}\n\n' }, /expected a completion chunk with "choices"/],
-    ["nothing", { kind: "body", type: "text/event-stream", body: "" }, /expected a stream of events, found nothing, from http/],
+    [
+      "a malformed chunk",
+      { kind: "malformed-chunk" },
+      /expected JSON, found \{"choices": \[\{"te, from http/,
+    ],
+    [
+      "a stream without an end",
+      { kind: "truncate" },
+      /expected a finish_reason at the end of the stream, found none after 1 events, from http/,
+    ],
+    [
+      "a page",
+      { kind: "body", type: "text/html", body: "<html><h1>Welcome to nginx</h1>" },
+      /expected a stream of events, found <html><h1>Welcome to nginx/,
+    ],
+    [
+      "another API's JSON",
+      { kind: "body", type: "application/json", body: '{"ok":true}' },
+      /expected a stream of events, found \{"ok":true\}/,
+    ],
+    [
+      "a stream of another API",
+      { kind: "body", type: "text/event-stream", body: 'data: {"type":"ping"}\n\n' },
+      /expected a completion chunk with "choices"/,
+    ],
+    [
+      "nothing",
+      { kind: "body", type: "text/event-stream", body: "" },
+      /expected a stream of events, found nothing, from http/,
+    ],
   ] as const;
   for (const [what, how, message] of rubbish) {
     it(`says what it found instead of an answer: ${what}`, async () => {
@@ -204,13 +289,18 @@ describe("openai driver: hosts that misbehave", () => {
 
   it("gives up on a stream that falls silent", async () => {
     const { driver } = await afterProbe({ idleMs: 50 });
-    await expect(driver.sample({ ...request, prompt: HOLD }, never)).rejects.toMatchObject({ code: "deadline_exceeded" });
+    await expect(driver.sample({ ...request, prompt: HOLD }, never)).rejects.toMatchObject({
+      code: "deadline_exceeded",
+    });
   });
 
   it("repeats the message of a refusal, shortened, and does not try again", async () => {
     const { server, driver, asked } = await afterProbe();
     const message = `This model's maximum context length is 4096 tokens. ${"x".repeat(5000)}`;
-    server.misbehave({ kind: "status", status: 400, body: JSON.stringify({ error: { message, code: 400 } }) }, 1);
+    server.misbehave(
+      { kind: "status", status: 400, body: JSON.stringify({ error: { message, code: 400 } }) },
+      1,
+    );
     const error: unknown = await driver.sample(request, never).catch((thrown: unknown) => thrown);
     expect(error).toMatchObject({ code: "invalid_argument", isRetryable: false });
     expect(String(error)).toContain("maximum context length is 4096 tokens");
@@ -221,26 +311,38 @@ describe("openai driver: hosts that misbehave", () => {
   it("says that nobody listens at an address", async () => {
     const { server, driver } = await open();
     await server.close();
-    await expect(driver.probe(never)).rejects.toThrow(/expected an answer, found no connection \(ECONNREFUSED.*from http:\/\/127/);
-    await expect(driver.sample(request, never)).rejects.toMatchObject({ code: "unavailable", isRetryable: true });
+    await expect(driver.probe(never)).rejects.toThrow(
+      /expected an answer, found no connection \(ECONNREFUSED.*from http:\/\/127/,
+    );
+    await expect(driver.sample(request, never)).rejects.toMatchObject({
+      code: "unavailable",
+      isRetryable: true,
+    });
   });
 
   it("says that what listens does not speak HTTP", async () => {
     const server = createServer((socket) => {
       // What comes is read, else the end of the connection would not be seen.
-      socket.on("error", () => undefined).resume().end("SSH-2.0-OpenSSH_9.2\r\n");
+      socket
+        .on("error", () => undefined)
+        .resume()
+        .end("SSH-2.0-OpenSSH_9.2\r\n");
     });
     await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
     opened.push({ close: () => new Promise((resolve) => server.close(() => resolve())) });
     const address = server.address();
     const port = typeof address === "object" ? address?.port : 0;
-    await expect(driverOf(`http://127.0.0.1:${port}`).probe(never)).rejects.toThrow(/expected an HTTP answer, found HPE_/);
+    await expect(driverOf(`http://127.0.0.1:${port}`).probe(never)).rejects.toThrow(
+      /expected an HTTP answer, found HPE_/,
+    );
   });
 
   it("says which models a host serves when the wanted one is not among them", async () => {
     const { server } = await open();
     const driver = driverOf(server.url, {}, null, "llama-70b");
-    await expect(driver.probe(never)).rejects.toThrow(/expected the model "llama-70b", found tiny, from http.*\/v1\/models/);
+    await expect(driver.probe(never)).rejects.toThrow(
+      /expected the model "llama-70b", found tiny, from http.*\/v1\/models/,
+    );
   });
 
   it("says how to give a key where one is missing", async () => {
@@ -258,6 +360,7 @@ describe("openai driver: hosts that misbehave", () => {
   });
 
   it("refuses an address that is none", () => {
-    for (const url of ["gpu1:8000", "http://", "", "ftp://gpu1"]) expect(() => driverOf(url)).toThrow(/expected the url of a host/);
+    for (const url of ["gpu1:8000", "http://", "", "ftp://gpu1"])
+      expect(() => driverOf(url)).toThrow(/expected the url of a host/);
   });
 });

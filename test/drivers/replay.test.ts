@@ -25,7 +25,10 @@ afterAll(() => rm(directory, { recursive: true, force: true }));
 async function fileOf(rows: readonly (Readonly<Record<string, unknown>> | string)[]): Promise<string> {
   files += 1;
   const path = join(directory, `records-${files}.jsonl`);
-  await writeFile(path, rows.map((row) => `${typeof row === "string" ? row : JSON.stringify(row)}\n`).join(""));
+  await writeFile(
+    path,
+    rows.map((row) => `${typeof row === "string" ? row : JSON.stringify(row)}\n`).join(""),
+  );
   return path;
 }
 
@@ -41,7 +44,12 @@ function ask(over: Partial<SampleRequest> = {}): SampleRequest {
 
 driverConformance("replay", {
   async open() {
-    const samples = ["a b", "c d", "e f\n", "g"].map((text, sample) => ({ problem: "p", sample, text, completion_tokens: 3 }));
+    const samples = ["a b", "c d", "e f\n", "g"].map((text, sample) => ({
+      problem: "p",
+      sample,
+      text,
+      completion_tokens: 3,
+    }));
     const long = { problem: "long", sample: 0, text: "x y z", finish_reason: "length", completion_tokens: 5 };
     const records = await fileOf([...samples, long]);
     return { driver: createReplayDriver({ records: [records], concurrency: 16 }), close: () => rm(records) };
@@ -57,7 +65,8 @@ driverConformance("replay", {
 describe("replay driver: which record answers", () => {
   it("answers the k-th sample by record number k, whatever the order in the file", async () => {
     const driver = await open([2, 0, 1].map((sample) => ({ problem: "p", sample, text: `text ${sample}` })));
-    for (const sample of [0, 1, 2]) expect((await driver.sample(ask({ sample }), never)).result.text).toBe(`text ${sample}`);
+    for (const sample of [0, 1, 2])
+      expect((await driver.sample(ask({ sample }), never)).result.text).toBe(`text ${sample}`);
   });
 
   it("numbers records without a number by their order in the file", async () => {
@@ -66,22 +75,31 @@ describe("replay driver: which record answers", () => {
   });
 
   it("matches by problem before it matches by the whole prompt", async () => {
-    const driver = await open([{ prompt: "4 5 6 10", text: "by prompt" }, { problem: "p", text: "by problem" }]);
+    const driver = await open([
+      { prompt: "4 5 6 10", text: "by prompt" },
+      { problem: "p", text: "by problem" },
+    ]);
     expect((await driver.sample(ask(), never)).result.text).toBe("by problem");
     expect((await driver.sample(ask({ problem: "other" }), never)).result.text).toBe("by prompt");
-    await expect(driver.sample(ask({ problem: "other", prompt: "4 5 6 10\n" }), never)).rejects.toMatchObject({ code: "not_found" });
+    await expect(driver.sample(ask({ problem: "other", prompt: "4 5 6 10\n" }), never)).rejects.toMatchObject(
+      { code: "not_found" },
+    );
   });
 
   it("never invents: a sample that is not on record is an error that is not retried", async () => {
     const driver = await open([{ problem: "p", text: "a" }]);
     const missing = driver.sample(ask({ sample: 7 }), never);
     await expect(missing).rejects.toMatchObject({ code: "not_found", isRetryable: false });
-    await expect(missing).rejects.toThrow(/no record: expected sample 7 of problem "p" in .*jsonl, found 1 records of that prompt/);
+    await expect(missing).rejects.toThrow(
+      /no record: expected sample 7 of problem "p" in .*jsonl, found 1 records of that prompt/,
+    );
   });
 
   it("does not serve a whole answer as the next step of one", async () => {
     const driver = await open([{ problem: "p", prompt: "4 5 6 10", text: "the whole answer" }]);
-    await expect(driver.sample(ask({ prompt: "4 5 6 10 step 1", depth: 1, prefix: "ff" }), never)).rejects.toThrow(/at depth 1/);
+    await expect(
+      driver.sample(ask({ prompt: "4 5 6 10 step 1", depth: 1, prefix: "ff" }), never),
+    ).rejects.toThrow(/at depth 1/);
   });
 
   it("serves the steps of a run whose rows carry their prefix", async () => {
@@ -112,14 +130,23 @@ describe("replay driver: which record answers", () => {
   });
 
   it("reads the usage of a run's rows, and leaves what no row says unknown", async () => {
-    const driver = await open([{ problem: "p", text: "a", usage: { completion_tokens: 9 } }, { problem: "p", text: "b" }]);
-    expect((await driver.sample(ask(), never)).usage).toEqual({ promptTokens: null, cachedTokens: null, completionTokens: 9 });
+    const driver = await open([
+      { problem: "p", text: "a", usage: { completion_tokens: 9 } },
+      { problem: "p", text: "b" },
+    ]);
+    expect((await driver.sample(ask(), never)).usage).toEqual({
+      promptTokens: null,
+      cachedTokens: null,
+      completionTokens: 9,
+    });
     expect((await driver.sample(ask({ sample: 1 }), never)).usage.completionTokens).toBeNull();
   });
 
   it("refuses a record longer than what was reserved for it", async () => {
     const driver = await open([{ problem: "p", text: "a", completion_tokens: 65 }]);
-    await expect(driver.sample(ask(), never)).rejects.toThrow(/:1: expected a record of at most 64 tokens .*found one of 65/);
+    await expect(driver.sample(ask(), never)).rejects.toThrow(
+      /:1: expected a record of at most 64 tokens .*found one of 65/,
+    );
   });
 
   it("serves characters of many bytes and lines longer than one read", async () => {
@@ -136,10 +163,29 @@ describe("replay driver: files that are wrong", () => {
     ["no JSON", [good, "{oops"], /records-\d+\.jsonl:2: expected a record as JSON, found \{oops/],
     ["a list", [good, "[]"], /:2: expected a record as a JSON object, found \[\]/],
     ["no text", [{ problem: "p" }], /:1: expected a record with "text" as a string, found none/],
-    ["neither prompt nor problem", [good, "", { text: "a" }], /:3: expected a record with "prompt" or "problem", found none/],
-    ["a fractional number", [{ ...good, sample: 1.5 }], /:1: expected a record with "sample" as a whole number from 0, found 1.5/],
-    ["another finish_reason", [{ ...good, finish_reason: "abort" }], /:1: expected a record with "finish_reason" stop or length, found "abort"/],
-    ["a number twice", [{ ...good, sample: 0 }, { ...good, sample: 0 }], /:2: problem "p": expected one record with "sample" 0, found a second/],
+    [
+      "neither prompt nor problem",
+      [good, "", { text: "a" }],
+      /:3: expected a record with "prompt" or "problem", found none/,
+    ],
+    [
+      "a fractional number",
+      [{ ...good, sample: 1.5 }],
+      /:1: expected a record with "sample" as a whole number from 0, found 1.5/,
+    ],
+    [
+      "another finish_reason",
+      [{ ...good, finish_reason: "abort" }],
+      /:1: expected a record with "finish_reason" stop or length, found "abort"/,
+    ],
+    [
+      "a number twice",
+      [
+        { ...good, sample: 0 },
+        { ...good, sample: 0 },
+      ],
+      /:2: problem "p": expected one record with "sample" 0, found a second/,
+    ],
     ["nothing", [], /jsonl: expected at least one record, found none/],
   ] as const;
   for (const [what, rows, message] of cases) {
@@ -153,7 +199,9 @@ describe("replay driver: files that are wrong", () => {
 
   it("says which file is missing", async () => {
     const driver = createReplayDriver({ records: [join(directory, "none.jsonl")], concurrency: 1 });
-    await expect(driver.probe(never)).rejects.toThrow(/none\.jsonl: expected a records file, cannot read it: ENOENT/);
+    await expect(driver.probe(never)).rejects.toThrow(
+      /none\.jsonl: expected a records file, cannot read it: ENOENT/,
+    );
   });
 
   it("says so when the file was changed under it", async () => {
@@ -162,21 +210,30 @@ describe("replay driver: files that are wrong", () => {
     opened.push(driver);
     await driver.probe(never);
     await truncate(path, 3);
-    await expect(driver.sample(ask(), never)).rejects.toThrow(/:1: expected the record that was indexed, found the file changed/);
+    await expect(driver.sample(ask(), never)).rejects.toThrow(
+      /:1: expected the record that was indexed, found the file changed/,
+    );
   });
 });
 
 describe("replay driver: the published records", () => {
-  it.skipIf(!existsSync(PUBLISHED))(`serves all 10,000 of ${PUBLISHED} (skipped where it is absent)`, async () => {
-    const driver = createReplayDriver({ records: [PUBLISHED], concurrency: 256 });
-    opened.push(driver);
-    await driver.probe(never);
-    for (let problem = 900; problem < 1000; problem += 1) {
-      const answers = await Promise.all(
-        Array.from({ length: 100 }, (_, sample) => driver.sample(ask({ problem: `g24-0${problem}`, prompt: "any template", sample }), never)),
-      );
-      expect(answers).toHaveLength(100);
-    }
-    await expect(driver.sample(ask({ problem: "g24-0900", sample: 100 }), never)).rejects.toMatchObject({ code: "not_found" });
-  });
+  it.skipIf(!existsSync(PUBLISHED))(
+    `serves all 10,000 of ${PUBLISHED} (skipped where it is absent)`,
+    async () => {
+      const driver = createReplayDriver({ records: [PUBLISHED], concurrency: 256 });
+      opened.push(driver);
+      await driver.probe(never);
+      for (let problem = 900; problem < 1000; problem += 1) {
+        const answers = await Promise.all(
+          Array.from({ length: 100 }, (_, sample) =>
+            driver.sample(ask({ problem: `g24-0${problem}`, prompt: "any template", sample }), never),
+          ),
+        );
+        expect(answers).toHaveLength(100);
+      }
+      await expect(driver.sample(ask({ problem: "g24-0900", sample: 100 }), never)).rejects.toMatchObject({
+        code: "not_found",
+      });
+    },
+  );
 });

@@ -14,12 +14,23 @@ import { serveRpc } from "../../services/runtime/rpc.ts";
 import type { RpcServer } from "../../services/runtime/rpc.ts";
 import { ROLLOUT_WORKER, TestDesk, linkConformance, rolloutReport } from "../conformance/link.ts";
 
-function serve(desk: TestDesk, address = "127.0.0.1:0", limits: Partial<LinkLimits> = {}): Promise<RpcServer> {
+function serve(
+  desk: TestDesk,
+  address = "127.0.0.1:0",
+  limits: Partial<LinkLimits> = {},
+): Promise<RpcServer> {
   return serveRpc([serveWorkers(desk, { limits })], { address });
 }
 
 function linkTo(address: string, options: Partial<GrpcLinkOptions> = {}) {
-  return createGrpcLink({ address, clock: systemClock, random: createRandom(1), limits: { backoffMinMs: 1, backoffMaxMs: 20 }, rpcLimits: { redialMinMs: 10, redialMaxMs: 20 }, ...options });
+  return createGrpcLink({
+    address,
+    clock: systemClock,
+    random: createRandom(1),
+    limits: { backoffMinMs: 1, backoffMaxMs: 20 },
+    rpcLimits: { redialMinMs: 10, redialMaxMs: 20 },
+    ...options,
+  });
 }
 
 linkConformance("grpc-link", async () => {
@@ -90,7 +101,10 @@ describe("grpc-link over a line that breaks", () => {
     const lost = Promise.withResolvers<LinkState>();
     const link = linkTo(address, { onState: lost.resolve });
     const connecting = link.connect(ROLLOUT_WORKER);
-    await expect(lost.promise).resolves.toMatchObject({ kind: "lost", error: { code: "unavailable", message: expect.stringContaining(address) } });
+    await expect(lost.promise).resolves.toMatchObject({
+      kind: "lost",
+      error: { code: "unavailable", message: expect.stringContaining(address) },
+    });
     server = await serve(desk, address);
     await expect(connecting).resolves.toMatchObject({ lanes: ["host-host-a"] });
     await link.close();
@@ -99,7 +113,12 @@ describe("grpc-link over a line that breaks", () => {
   it("tells the desk of a worker that vanished without a goodbye", async () => {
     const session = connectHttp2(`http://${server.address}`);
     await grpcCall(session, "Register", registration());
-    const stream = session.request({ ":method": "POST", ":path": "/coppice.v1.Workers/Report", "content-type": "application/grpc", te: "trailers" });
+    const stream = session.request({
+      ":method": "POST",
+      ":path": "/coppice.v1.Workers/Report",
+      "content-type": "application/grpc",
+      te: "trailers",
+    });
     stream.on("error", () => {});
     stream.write(frame(Buffer.from([0x0a, 8, ...Buffer.from("worker-1")])));
     await vi.waitFor(() => expect(desk.events).toContain("connected worker-1"), 10_000);
@@ -112,8 +131,13 @@ describe("grpc-link over a line that breaks", () => {
     desk.leaseMs = 50;
     const session = connectHttp2(`http://${server.address}`);
     await grpcCall(session, "Register", registration());
-    const answered = grpcCall(session, "Report", Buffer.from([0x0a, 8, ...Buffer.from("worker-1")]), { isLeftOpen: true });
-    await expect(answered).resolves.toMatchObject({ status: 14, message: expect.stringContaining("nothing heard for 50 ms") });
+    const answered = grpcCall(session, "Report", Buffer.from([0x0a, 8, ...Buffer.from("worker-1")]), {
+      isLeftOpen: true,
+    });
+    await expect(answered).resolves.toMatchObject({
+      status: 14,
+      message: expect.stringContaining("nothing heard for 50 ms"),
+    });
     expect(desk.events).toContain("lost worker-1");
     session.destroy();
   });
@@ -123,7 +147,13 @@ describe("grpc-link over a line that breaks", () => {
     await first.connect(ROLLOUT_WORKER);
     const second = linkTo(server.address);
     await second.connect(ROLLOUT_WORKER);
-    expect(desk.events).toEqual(["register worker-1", "connected worker-1", "register worker-1", "lost worker-1", "connected worker-1"]);
+    expect(desk.events).toEqual([
+      "register worker-1",
+      "connected worker-1",
+      "register worker-1",
+      "lost worker-1",
+      "connected worker-1",
+    ]);
     await second.report(rolloutReport("0"));
     await Promise.all([first.close(), second.close()]);
   });
@@ -141,7 +171,9 @@ describe("grpc-link within its limits", () => {
       arrived += 1;
       return gate.promise;
     };
-    const reported = Promise.all(Array.from({ length: 25 }, (_, index) => link.report(rolloutReport(String(index)))));
+    const reported = Promise.all(
+      Array.from({ length: 25 }, (_, index) => link.report(rolloutReport(String(index)))),
+    );
     await vi.waitFor(() => expect(arrived).toBe(10), 10_000);
     desk.held.set("a".repeat(32), "text");
     await link.segments(["a".repeat(32)]);
@@ -158,13 +190,29 @@ describe("grpc-link within its limits", () => {
     const server = await serve(desk);
     const link = linkTo(server.address);
     await link.connect(ROLLOUT_WORKER);
-    const negative = { ...rolloutReport("0"), usage: { promptTokens: -1, cachedTokens: null, completionTokens: null } };
+    const negative = {
+      ...rolloutReport("0"),
+      usage: { promptTokens: -1, cachedTokens: null, completionTokens: null },
+    };
     const wrong = [
-      expect(link.report(rolloutReport("1", "x".repeat(7 * 1024 * 1024)))).rejects.toMatchObject({ code: "invalid_argument", message: expect.stringMatching(/ask 1 .* more than the 6291456 allowed/) }),
-      expect(link.report(negative)).rejects.toMatchObject({ code: "invalid_argument", message: expect.stringContaining("report.usage.prompt_tokens") }),
-      expect(link.report(rolloutReport(""))).rejects.toMatchObject({ code: "invalid_argument", message: expect.stringMatching(/^reports\[\d\]\.report\.ask: required/) }),
+      expect(link.report(rolloutReport("1", "x".repeat(7 * 1024 * 1024)))).rejects.toMatchObject({
+        code: "invalid_argument",
+        message: expect.stringMatching(/ask 1 .* more than the 6291456 allowed/),
+      }),
+      expect(link.report(negative)).rejects.toMatchObject({
+        code: "invalid_argument",
+        message: expect.stringContaining("report.usage.prompt_tokens"),
+      }),
+      expect(link.report(rolloutReport(""))).rejects.toMatchObject({
+        code: "invalid_argument",
+        message: expect.stringMatching(/^reports\[\d\]\.report\.ask: required/),
+      }),
     ];
-    await Promise.all([...wrong, link.report(rolloutReport("2")), link.report(rolloutReport("3", "y".repeat(5 * 1024 * 1024)))]);
+    await Promise.all([
+      ...wrong,
+      link.report(rolloutReport("2")),
+      link.report(rolloutReport("3", "y".repeat(5 * 1024 * 1024))),
+    ]);
     expect(desk.accepted.map(({ ask }) => ask).toSorted()).toEqual(["2", "3"]);
     expect(desk.events.filter((event) => event.startsWith("lost"))).toEqual([]);
     await link.close();
@@ -199,15 +247,25 @@ describe("the workers service under hostile bytes", () => {
     await link.connect(ROLLOUT_WORKER);
     const session = connectHttp2(`http://${server.address}`);
     const noMessage = await grpcCall(session, "Register", Buffer.from([0xff, 0xff, 0xff]));
-    expect(noMessage).toMatchObject({ status: 3, message: expect.stringContaining("expected a coppice.v1.RegisterRequest") });
+    expect(noMessage).toMatchObject({
+      status: 3,
+      message: expect.stringContaining("expected a coppice.v1.RegisterRequest"),
+    });
     const noWorker = await grpcCall(session, "Register", Buffer.alloc(0));
     expect(noWorker).toMatchObject({ status: 3, message: "worker: required, found nothing" });
-    const noOffer = await grpcCall(session, "Register", Buffer.from(toBinary(RegisterRequestSchema, create(RegisterRequestSchema, { worker: "w" }))));
+    const noOffer = await grpcCall(
+      session,
+      "Register",
+      Buffer.from(toBinary(RegisterRequestSchema, create(RegisterRequestSchema, { worker: "w" }))),
+    );
     expect(noOffer).toMatchObject({ status: 3, message: "offers: required, found nothing" });
     const noHost = await grpcCall(session, "Register", registration({ model: "" }));
     expect(noHost).toMatchObject({ status: 3, message: "rollout.host.model: required, found nothing" });
     const stranger = await grpcCall(session, "Report", Buffer.from([0x0a, 1, 0x78]));
-    expect(stranger).toMatchObject({ status: 9, message: expect.stringContaining("expected it to register") });
+    expect(stranger).toMatchObject({
+      status: 9,
+      message: expect.stringContaining("expected it to register"),
+    });
     const noIds = await grpcCall(session, "Segments", Buffer.alloc(0));
     expect(noIds).toMatchObject({ status: 3, message: "ids: expected 1 to 1024, found 0" });
     const noMethod = await grpcCall(session, "Nothing", Buffer.alloc(0));
@@ -236,7 +294,15 @@ describe("the workers service under hostile bytes", () => {
 
 function registration(host: object = {}): Buffer {
   const offer = { id: "host-a", engine: "replay", model: "*", concurrency: 1, ...host };
-  return Buffer.from(toBinary(RegisterRequestSchema, create(RegisterRequestSchema, { worker: "worker-1", offers: { case: "rollout", value: { host: offer } } })));
+  return Buffer.from(
+    toBinary(
+      RegisterRequestSchema,
+      create(RegisterRequestSchema, {
+        worker: "worker-1",
+        offers: { case: "rollout", value: { host: offer } },
+      }),
+    ),
+  );
 }
 
 function frame(message: Buffer): Buffer {
@@ -253,16 +319,27 @@ function grpcCall(
   options: { readonly isLeftOpen?: boolean } = {},
 ): Promise<{ readonly status: number; readonly message: string }> {
   return new Promise((resolve) => {
-    const stream = session.request({ ":method": "POST", ":path": `/coppice.v1.Workers/${method}`, "content-type": "application/grpc", te: "trailers" });
+    const stream = session.request({
+      ":method": "POST",
+      ":path": `/coppice.v1.Workers/${method}`,
+      "content-type": "application/grpc",
+      te: "trailers",
+    });
     const headers = new Map<string, string>();
     const take = (more: IncomingHttpHeaders): void => {
-      for (const name of ["grpc-status", "grpc-message"]) if (typeof more[name] === "string") headers.set(name, more[name]);
+      for (const name of ["grpc-status", "grpc-message"])
+        if (typeof more[name] === "string") headers.set(name, more[name]);
     };
     stream.on("response", take);
     stream.on("trailers", take);
     stream.on("error", () => {});
     // The answer is complete at the end of what the server sends, also where our side is left open.
-    stream.on("end", () => resolve({ status: Number(headers.get("grpc-status")), message: decodeURIComponent(headers.get("grpc-message") ?? "") }));
+    stream.on("end", () =>
+      resolve({
+        status: Number(headers.get("grpc-status")),
+        message: decodeURIComponent(headers.get("grpc-message") ?? ""),
+      }),
+    );
     stream.resume();
     stream.write(frame(message));
     if (options.isLeftOpen !== true) stream.end();

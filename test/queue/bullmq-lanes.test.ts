@@ -29,20 +29,32 @@ afterAll(() => {
 });
 
 function lanesOn(url: string, options: Partial<BullmqLanesOptions> = {}): Lanes {
-  return createBullmqLanes({ redisUrl: url, prefix: "t", limits: CONFORMANCE_LIMITS, clock: systemClock, ...options });
+  return createBullmqLanes({
+    redisUrl: url,
+    prefix: "t",
+    limits: CONFORMANCE_LIMITS,
+    clock: systemClock,
+    ...options,
+  });
 }
 
 const until = (isSo: () => boolean | Promise<boolean>): Promise<void> =>
   vi.waitFor(async () => expect(await isSo()).toBe(true), { timeout: LONG_MS, interval: 10 });
 
 /** A worker process that holds one job of `lane` until it is killed by SIGKILL. */
-async function vanishing(lane: string, prefix: string): Promise<{ readonly jobId: string; vanish(): Promise<void> }> {
+async function vanishing(
+  lane: string,
+  prefix: string,
+): Promise<{ readonly jobId: string; vanish(): Promise<void> }> {
   const script = new URL("../support/vanishing-worker.ts", import.meta.url).pathname;
   const args = [script, redis.url, prefix, lane, String(CONFORMANCE_LIMITS.lockMs)];
   const child = spawn(process.execPath, args, { stdio: ["ignore", "pipe", "inherit"] });
   const [said] = (await once(child.stdout, "data")) as [Buffer]; // a pipe's chunks are Buffers
   return {
-    jobId: said.toString().trim().replace(/^holds /, ""),
+    jobId: said
+      .toString()
+      .trim()
+      .replace(/^holds /, ""),
     async vanish() {
       const gone = once(child, "exit");
       child.kill("SIGKILL");
@@ -75,11 +87,19 @@ describe("Redis away", () => {
     await expect(lanes.ping()).rejects.toMatchObject({
       code: "unavailable",
       isRetryable: true,
-      message: expect.stringMatching(new RegExp(`^ping: .*redis://127.0.0.1:${port}/2, found: .*ECONNREFUSED`)),
+      message: expect.stringMatching(
+        new RegExp(`^ping: .*redis://127.0.0.1:${port}/2, found: .*ECONNREFUSED`),
+      ),
     });
     expect(performance.now() - startMs).toBeLessThan(2_000);
     const lane = lanes.lane("host-a");
-    const calls = [lane.add([rolloutJob("a")]), lane.missing(["a"]), lane.depth(), lane.remove(["a"]), lane.evacuate()];
+    const calls = [
+      lane.add([rolloutJob("a")]),
+      lane.missing(["a"]),
+      lane.depth(),
+      lane.remove(["a"]),
+      lane.evacuate(),
+    ];
     for (const outcome of await Promise.allSettled(calls)) {
       expect(outcome).toMatchObject({ status: "rejected", reason: { code: "unavailable" } });
       expect(JSON.stringify(outcome)).not.toContain("secret");
@@ -90,7 +110,9 @@ describe("Redis away", () => {
   });
 
   test("a URL that is none of Redis is refused without showing what is in it", () => {
-    expect(() => lanesOn("http://user:secret@somewhere")).toThrow(/expected a Redis URL.*found "http:\/\/\.\.\."/);
+    expect(() => lanesOn("http://user:secret@somewhere")).toThrow(
+      /expected a Redis URL.*found "http:\/\/\.\.\."/,
+    );
     expect(() => lanesOn("localhost")).toThrow(/expected a Redis URL/);
   });
 
@@ -138,7 +160,11 @@ describe("Redis away", () => {
     const ids = rolloutJobs(5).map((job) => job.id);
     await until(async () => (await lane.missing(ids).catch(() => [])).length === 5);
     const done: string[] = [];
-    workers.consume("host-a", { concurrency: 1, handle: async ({ job }) => void done.push(job.id), onError: () => {} });
+    workers.consume("host-a", {
+      concurrency: 1,
+      handle: async ({ job }) => void done.push(job.id),
+      onError: () => {},
+    });
     await lane.add(rolloutJobs(5));
     await until(() => done.length === 5);
     expect(done).toEqual(ids);
@@ -175,7 +201,8 @@ describe("what BullMQ asks of Redis and of us", () => {
   test("one connection serves the commands of every lane, and one more per consumed lane", async () => {
     const own = await startRedis({ mustBeLocal: true });
     const lanes = lanesOn(own.url);
-    const clients = async (): Promise<number> => Number(/connected_clients:(\d+)/.exec(await own.info())?.[1]) - 1;
+    const clients = async (): Promise<number> =>
+      Number(/connected_clients:(\d+)/.exec(await own.info())?.[1]) - 1;
     for (let index = 0; index < 20; index += 1) await lanes.lane(`host-${index}`).add([rolloutJob("a")]);
     expect(await clients()).toBe(1);
     const done: string[] = [];
@@ -218,7 +245,9 @@ describe("what BullMQ asks of Redis and of us", () => {
   test("a consumer whose store answers errors backs off instead of spinning, and goes on afterwards", async () => {
     const own = await startRedis({ mustBeLocal: true });
     const errors: string[] = [];
-    const lanes = lanesOn(own.url, { store: { errorsPerSecondMax: 5, pauseMs: 200, errorIntervalMs: 10_000 } });
+    const lanes = lanesOn(own.url, {
+      store: { errorsPerSecondMax: 5, pauseMs: 200, errorIntervalMs: 10_000 },
+    });
     const held = Promise.withResolvers<void>();
     const gate = Promise.withResolvers<void>();
     lanes.consume("host-a", {

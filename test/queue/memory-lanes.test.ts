@@ -10,7 +10,10 @@ import { createVirtualClock } from "../support/virtual-clock.ts";
 /** Lets every pending microtask and setImmediate run. */
 const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
 
-async function vanishing(lanes: Lanes, lane: string): Promise<{ readonly jobId: string; vanish(): Promise<void> }> {
+async function vanishing(
+  lanes: Lanes,
+  lane: string,
+): Promise<{ readonly jobId: string; vanish(): Promise<void> }> {
   const held = Promise.withResolvers<string>();
   const consumer = lanes.consume(lane, {
     concurrency: 1,
@@ -83,7 +86,11 @@ test("a job that is lost more often than stallsMax is given up", async () => {
 });
 
 test("the cost of a job does not grow with the number of jobs that wait, removed ones included", async () => {
-  const lanes = createMemoryLanes({ clock: createVirtualClock(), random: createRandom(1), limits: CONFORMANCE_LIMITS });
+  const lanes = createMemoryLanes({
+    clock: createVirtualClock(),
+    random: createRandom(1),
+    limits: CONFORMANCE_LIMITS,
+  });
   const lane = lanes.lane("host-a");
   const jobs = rolloutJobs(50_000);
   await lane.add(jobs);
@@ -108,7 +115,11 @@ test("closed lanes refuse and keep no timer", async () => {
   const clock = createVirtualClock();
   const lanes = createMemoryLanes({ clock, random: createRandom(1), limits: CONFORMANCE_LIMITS });
   const lane = lanes.lane("host-a");
-  lanes.consume("host-a", { concurrency: 1, handle: () => Promise.reject(new Error("always")), onError: () => {} });
+  lanes.consume("host-a", {
+    concurrency: 1,
+    handle: () => Promise.reject(new Error("always")),
+    onError: () => {},
+  });
   await lane.add([rolloutJob("a")]);
   await turn();
   expect(clock.pending()).toBe(1);

@@ -19,7 +19,11 @@ async function buf(...args: readonly string[]): Promise<string> {
 async function filesUnder(folder: string): Promise<ReadonlyMap<string, string>> {
   const entries = await readdir(folder, { recursive: true, withFileTypes: true });
   const paths = entries.filter((entry) => entry.isFile()).map((entry) => join(entry.parentPath, entry.name));
-  return new Map(await Promise.all(paths.map(async (path) => [path.slice(folder.length + 1), await readFile(path, "utf8")] as const)));
+  return new Map(
+    await Promise.all(
+      paths.map(async (path) => [path.slice(folder.length + 1), await readFile(path, "utf8")] as const),
+    ),
+  );
 }
 
 it("generating again gives the files that are there: run `npm run generate` otherwise", async () => {

@@ -13,7 +13,15 @@ import { connectRpc, serveRpc } from "../../services/runtime/rpc.ts";
 import type { RpcServer } from "../../services/runtime/rpc.ts";
 import { TestDesk } from "../conformance/link.ts";
 
-const UNKNOWN_USAGE = { prompt_tokens: null, cached_tokens: null, completion_tokens: null, verifier_tokens: null, pruned_tokens: null, cancelled_tokens: null, retried_tokens: null };
+const UNKNOWN_USAGE = {
+  prompt_tokens: null,
+  cached_tokens: null,
+  completion_tokens: null,
+  verifier_tokens: null,
+  pruned_tokens: null,
+  cancelled_tokens: null,
+  retried_tokens: null,
+};
 
 /** A sweep that does what the test tells it. */
 class TestRun implements SweepRun {
@@ -40,7 +48,10 @@ class TestRun implements SweepRun {
       rollouts: this.rollouts,
       verifications: 2 ** 40,
       usage: { ...UNKNOWN_USAGE, prompt_tokens: 31, cached_tokens: 0 },
-      budget: { given: { rollouts: 0, completion_tokens: null, wall_ms: null }, spent: { rollouts: 0, completion_tokens: null, wall_ms: 12 } },
+      budget: {
+        given: { rollouts: 0, completion_tokens: null, wall_ms: null },
+        spent: { rollouts: 0, completion_tokens: null, wall_ms: 12 },
+      },
       in_flight: 3,
       failures: 0,
       hosts: [{ id: "host-a", engine: "replay", open_tasks: 1, waiting: 2, running: 3 }],
@@ -105,7 +116,11 @@ class TestCoordinator implements Coordinator {
     this.runs.set(id, run);
     return run;
   }
-  async submit(sweep: Sweep, problems: Iterable<Problem> | AsyncIterable<Problem>, raw: { readonly given: string; readonly resolved: string }): Promise<SweepRun> {
+  async submit(
+    sweep: Sweep,
+    problems: Iterable<Problem> | AsyncIterable<Problem>,
+    raw: { readonly given: string; readonly resolved: string },
+  ): Promise<SweepRun> {
     this.submitted = { sweep, raw };
     this.problems = await Array.fromAsync(problems);
     return this.add();
@@ -126,7 +141,13 @@ class TestCoordinator implements Coordinator {
 const SWEEP = { name: "game24", model: "tiny" } as Sweep;
 
 function problem(index: number): Problem {
-  return { id: `p${index}`, prompt: `4 5 6 ${index} é`, reference: index % 2 === 0 ? "24" : null, tests: null, metadata: { index } };
+  return {
+    id: `p${index}`,
+    prompt: `4 5 6 ${index} é`,
+    reference: index % 2 === 0 ? "24" : null,
+    tests: null,
+    metadata: { index },
+  };
 }
 
 let coordinator: TestCoordinator;
@@ -138,11 +159,18 @@ function serve(address = "127.0.0.1:0", heldMax = 4_096): Promise<RpcServer> {
     if (text.includes("wrong")) throw new CoppiceError("invalid_argument", `${source}: wrong key at line 1`);
     return { ...SWEEP, name: [text, ...overrides].join(" ") };
   };
-  return serveRpc([createSweepService(coordinator, { parseSweep, limits: { heldMax, pageDefault: 2 } })], { address });
+  return serveRpc([createSweepService(coordinator, { parseSweep, limits: { heldMax, pageDefault: 2 } })], {
+    address,
+  });
 }
 
 function connect(address: string): SweepClient {
-  return connectSweeps(address, { clock: systemClock, random: createRandom(1), limits: { backoffMinMs: 5, backoffMaxMs: 20 }, rpcLimits: { redialMinMs: 5, redialMaxMs: 20 } });
+  return connectSweeps(address, {
+    clock: systemClock,
+    random: createRandom(1),
+    limits: { backoffMinMs: 5, backoffMaxMs: 20 },
+    rpcLimits: { redialMinMs: 5, redialMaxMs: 20 },
+  });
 }
 
 beforeEach(async () => {
@@ -160,13 +188,22 @@ describe("submit", () => {
     const problems = Array.from({ length: 20_000 }, (_, index) => problem(index));
     const status = await client.submit({ given: "g: 1", resolved: "r: 1", overrides: ["seed=3"] }, problems);
     expect(status).toEqual(coordinator.runs.get("sweep-1")?.status());
-    expect(coordinator.submitted).toMatchObject({ sweep: { name: "r: 1 seed=3" }, raw: { given: "g: 1", resolved: "r: 1" } });
+    expect(coordinator.submitted).toMatchObject({
+      sweep: { name: "r: 1 seed=3" },
+      raw: { given: "g: 1", resolved: "r: 1" },
+    });
     expect(coordinator.problems).toEqual(problems);
   });
 
   it("starts nothing when the sweep is wrong, and says what is", async () => {
-    await expect(client.submit({ given: "", resolved: "wrong" }, [])).rejects.toMatchObject({ code: "invalid_argument", message: expect.stringMatching(/submitted by .*wrong key at line 1/) });
-    await expect(client.submit({ given: "", resolved: "" }, [])).rejects.toMatchObject({ code: "invalid_argument", message: "sweep.resolved: required, found nothing" });
+    await expect(client.submit({ given: "", resolved: "wrong" }, [])).rejects.toMatchObject({
+      code: "invalid_argument",
+      message: expect.stringMatching(/submitted by .*wrong key at line 1/),
+    });
+    await expect(client.submit({ given: "", resolved: "" }, [])).rejects.toMatchObject({
+      code: "invalid_argument",
+      message: "sweep.resolved: required, found nothing",
+    });
     expect(coordinator.runs.size).toBe(0);
   });
 
@@ -176,15 +213,28 @@ describe("submit", () => {
       raw.call.submit(
         (async function* () {
           yield { part: { case: "sweep" as const, value: { resolved: "x" } } };
-          for (const lines of jsonLines) yield { part: { case: "problems" as const, value: { jsonLines: lines } } };
+          for (const lines of jsonLines)
+            yield { part: { case: "problems" as const, value: { jsonLines: lines } } };
         })(),
       );
     const good = JSON.stringify(problem(1));
-    await expect(submit(`${good}\n${good}`, "{")).rejects.toMatchObject({ code: "invalid_argument", message: expect.stringContaining("problems line 3: expected JSON") });
-    await expect(submit(`[1]`)).rejects.toMatchObject({ message: "problems line 1: expected a JSON object, found [1]" });
-    await expect(submit(`{"id":"a"}`)).rejects.toMatchObject({ message: "problems line 1.prompt: expected a text, found nothing" });
-    await expect(submit(`{"id":"a","prompt":"b","metadata":3}`)).rejects.toMatchObject({ message: "problems line 1.metadata: expected an object, found 3" });
-    await expect(raw.call.submit((async function* () {})())).rejects.toMatchObject({ code: "invalid_argument", message: expect.stringContaining("expected sweep in the first message, found nothing") });
+    await expect(submit(`${good}\n${good}`, "{")).rejects.toMatchObject({
+      code: "invalid_argument",
+      message: expect.stringContaining("problems line 3: expected JSON"),
+    });
+    await expect(submit(`[1]`)).rejects.toMatchObject({
+      message: "problems line 1: expected a JSON object, found [1]",
+    });
+    await expect(submit(`{"id":"a"}`)).rejects.toMatchObject({
+      message: "problems line 1.prompt: expected a text, found nothing",
+    });
+    await expect(submit(`{"id":"a","prompt":"b","metadata":3}`)).rejects.toMatchObject({
+      message: "problems line 1.metadata: expected an object, found 3",
+    });
+    await expect(raw.call.submit((async function* () {})())).rejects.toMatchObject({
+      code: "invalid_argument",
+      message: expect.stringContaining("expected sweep in the first message, found nothing"),
+    });
     raw.close();
     expect(coordinator.runs.size).toBe(0);
   });
@@ -194,7 +244,10 @@ describe("submit", () => {
       yield problem(1);
       throw new CoppiceError("invalid_argument", "problems.jsonl:2 is not JSON");
     })();
-    await expect(client.submit({ given: "", resolved: "x" }, problems)).rejects.toMatchObject({ code: "invalid_argument", message: "problems.jsonl:2 is not JSON" });
+    await expect(client.submit({ given: "", resolved: "x" }, problems)).rejects.toMatchObject({
+      code: "invalid_argument",
+      message: "problems.jsonl:2 is not JSON",
+    });
   });
 });
 
@@ -213,7 +266,11 @@ describe("watch", () => {
         run.end();
       }
     }
-    expect(seen).toEqual([{ kind: "status", status: { ...run.status(), state: "running" } }, ...told, { kind: "ended", summary: await run.ended }]);
+    expect(seen).toEqual([
+      { kind: "status", status: { ...run.status(), state: "running" } },
+      ...told,
+      { kind: "ended", summary: await run.ended },
+    ]);
   });
 
   it("brings the newest status only", async () => {
@@ -221,7 +278,8 @@ describe("watch", () => {
     const seen: SweepEvent[] = [];
     for await (const event of client.watch(run.id)) {
       if (seen.push(event) === 1) {
-        for (run.rollouts = 1; run.rollouts < 1_000; run.rollouts += 1) run.tell({ kind: "status", status: run.status() });
+        for (run.rollouts = 1; run.rollouts < 1_000; run.rollouts += 1)
+          run.tell({ kind: "status", status: run.status() });
       } else if (event.kind === "status") {
         expect(event.status.rollouts).toBe(1_000);
         run.end();
@@ -244,7 +302,8 @@ describe("watch", () => {
       if (event.kind === "log") logs.push(event.message);
       if (hasTold) continue;
       hasTold = true;
-      for (let index = 0; index < 5_000; index += 1) run.tell({ kind: "task", task: `t${index}`, state: "completed", verdict: null, rollouts: 1 });
+      for (let index = 0; index < 5_000; index += 1)
+        run.tell({ kind: "task", task: `t${index}`, state: "completed", verdict: null, rollouts: 1 });
       run.end();
     }
     expect(kinds.at(-1)).toBe("ended");
@@ -257,7 +316,8 @@ describe("watch", () => {
     const seen: string[] = [];
     for await (const event of client.watch(run.id)) {
       seen.push(event.kind === "task" ? event.task : event.kind);
-      if (seen.length === 1) run.tell({ kind: "task", task: "t1", state: "completed", verdict: null, rollouts: 1 });
+      if (seen.length === 1)
+        run.tell({ kind: "task", task: "t1", state: "completed", verdict: null, rollouts: 1 });
       if (seen.length === 2) {
         await server.close(0);
         server = await serve(server.address);
@@ -277,24 +337,36 @@ describe("watch", () => {
     let count = 0;
     for await (const response of raw.call.watch({ sweep: run.id })) {
       count += 1;
-      if (count === 1) for (const task of ["t1", "t2", "t3"]) run.tell({ kind: "task", task, state: "running", verdict: null, rollouts: 0 });
+      if (count === 1)
+        for (const task of ["t1", "t2", "t3"])
+          run.tell({ kind: "task", task, state: "running", verdict: null, rollouts: 0 });
       if (count === 3) {
         ({ resumeToken } = response);
         break;
       }
     }
     run.end();
-    const rest = await Array.fromAsync(raw.call.watch({ sweep: run.id, resumeToken }), ({ event }) => (event?.event.case === "task" ? event.event.value.task : event?.event.case));
+    const rest = await Array.fromAsync(raw.call.watch({ sweep: run.id, resumeToken }), ({ event }) =>
+      event?.event.case === "task" ? event.event.value.task : event?.event.case,
+    );
     expect(rest).toEqual(["status", "t3", "ended"]);
-    await expect(Array.fromAsync(raw.call.watch({ sweep: run.id, resumeToken: resumeToken.replace(/\d+$/, "999") }))).rejects.toMatchObject({ code: "invalid_argument" });
+    await expect(
+      Array.fromAsync(raw.call.watch({ sweep: run.id, resumeToken: resumeToken.replace(/\d+$/, "999") })),
+    ).rejects.toMatchObject({ code: "invalid_argument" });
     raw.close();
   });
 
   it("fails with what the sweep failed with", async () => {
     const run = coordinator.add();
     run.fail(new CoppiceError("data_loss", "the journal is damaged at byte 17"));
-    await expect(Array.fromAsync(client.watch(run.id))).rejects.toMatchObject({ code: "data_loss", message: "the journal is damaged at byte 17" });
-    await expect(Array.fromAsync(client.watch("nobody"))).rejects.toMatchObject({ code: "not_found", message: expect.stringContaining("nobody") });
+    await expect(Array.fromAsync(client.watch(run.id))).rejects.toMatchObject({
+      code: "data_loss",
+      message: "the journal is damaged at byte 17",
+    });
+    await expect(Array.fromAsync(client.watch("nobody"))).rejects.toMatchObject({
+      code: "not_found",
+      message: expect.stringContaining("nobody"),
+    });
   });
 
   it("stops when its signal aborts", async () => {
@@ -313,7 +385,10 @@ describe("get, list, cancel, pause and resume", () => {
     const all = await Array.fromAsync(client.list());
     expect(all.map(({ id }) => id)).toEqual(["sweep-1", "sweep-2", "sweep-3", "sweep-4", "sweep-5"]);
     const raw = connectRpc(Sweeps, { address: server.address });
-    await expect(raw.call.list({ pageSize: 101 })).rejects.toMatchObject({ code: "invalid_argument", message: "page_size: expected at most 100, found 101" });
+    await expect(raw.call.list({ pageSize: 101 })).rejects.toMatchObject({
+      code: "invalid_argument",
+      message: "page_size: expected at most 100, found 101",
+    });
     await expect(raw.call.list({ pageToken: "gone" })).rejects.toMatchObject({ code: "invalid_argument" });
     raw.close();
   });
@@ -325,7 +400,13 @@ describe("get, list, cancel, pause and resume", () => {
     await expect(client.resume(run.id)).resolves.toMatchObject({ state: "running" });
     await expect(client.cancel(run.id, "changed my mind")).resolves.toMatchObject({ state: "cancelled" });
     expect(run.cancelledFor).toBe("changed my mind");
-    await expect(client.get("nobody")).rejects.toMatchObject({ code: "not_found", message: expect.stringContaining("nobody") });
-    await expect(client.get("")).rejects.toMatchObject({ code: "invalid_argument", message: "sweep: required, found nothing" });
+    await expect(client.get("nobody")).rejects.toMatchObject({
+      code: "not_found",
+      message: expect.stringContaining("nobody"),
+    });
+    await expect(client.get("")).rejects.toMatchObject({
+      code: "invalid_argument",
+      message: "sweep: required, found nothing",
+    });
   });
 });

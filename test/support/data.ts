@@ -15,5 +15,9 @@ export const NO_DATA = "needs ../shared/data, which is absent";
 /** The lines of a data file; none where it is absent. */
 export function dataLines(name: string): readonly string[] {
   const path = dataFile(name);
-  return path === null ? [] : readFileSync(path, "utf8").split("\n").filter((line) => line !== "");
+  return path === null
+    ? []
+    : readFileSync(path, "utf8")
+        .split("\n")
+        .filter((line) => line !== "");
 }

@@ -35,7 +35,14 @@ export async function startInProcess(
   const coordinator = createCoordinator({ lanes, clock, log: silentLog, version: "test", ...options });
   const pool = await createVerifierPool({ clock, threads: 1 });
   const verifierLink = createLocalLink(coordinator.desk, { clock, random });
-  const verifier = await startVerificationWorker({ id: "v", lanes, link: verifierLink, clock, pool, concurrency: 8 });
+  const verifier = await startVerificationWorker({
+    id: "v",
+    lanes,
+    link: verifierLink,
+    clock,
+    pool,
+    concurrency: 8,
+  });
   const workers: RolloutWorker[] = [];
   return {
     coordinator,
@@ -58,7 +65,12 @@ export function arm(strategy: string, parameters: Readonly<Record<string, unknow
   if (found === null) throw new Error(`no strategy ${strategy}`);
   const sampling = { temperature: 0.8, topP: 1, topK: 0, minP: 0, maxTokens: 48, stop: [] };
   // Tests give parameters of the strategy that they name.
-  return { id: strategy, strategy: found, parameters: withDefaults(found.parameters, parameters as never), sampling };
+  return {
+    id: strategy,
+    strategy: found,
+    parameters: withDefaults(found.parameters, parameters as never),
+    sampling,
+  };
 }
 
 export const NO_BUDGET: Budget = { rollouts: null, completionTokens: null, wallMs: null };
@@ -71,7 +83,12 @@ export async function newSweep(given: Partial<Sweep> & Pick<Sweep, "arms">): Pro
     promptTemplate: "{prompt}\n",
     sampling: given.arms[0]?.sampling ?? arm("best-of-n").sampling,
     verifier: { kind: "game24" },
-    processVerifier: { kind: "process-reward", prompt: "{prompt}{text}?", positive: " good", negative: " bad" },
+    processVerifier: {
+      kind: "process-reward",
+      prompt: "{prompt}{text}?",
+      positive: " good",
+      negative: " bad",
+    },
     budget: NO_BUDGET,
     seed: 7,
     deterministic: false,
@@ -84,7 +101,9 @@ export async function newSweep(given: Partial<Sweep> & Pick<Sweep, "arms">): Pro
 export function puzzles(count: number): Problem[] {
   const random = createRandom(99);
   return Array.from({ length: count }, (_, n) => {
-    const numbers = Array.from({ length: 4 }, () => 1 + Math.floor(random.next() * 13)).toSorted((a, b) => a - b);
+    const numbers = Array.from({ length: 4 }, () => 1 + Math.floor(random.next() * 13)).toSorted(
+      (a, b) => a - b,
+    );
     return { id: `p${n}`, prompt: numbers.join(" "), reference: null, tests: null, metadata: {} };
   });
 }
@@ -92,12 +111,16 @@ export function puzzles(count: number): Problem[] {
 export const RAW = { given: "given", resolved: "resolved" };
 
 /** Rows without what may differ between two runs (I4), in an order of their own. */
-export async function rowsOf(output: string): Promise<{ readonly rollouts: string[]; readonly results: string[] }> {
+export async function rowsOf(
+  output: string,
+): Promise<{ readonly rollouts: string[]; readonly results: string[] }> {
   const read = async (file: string, drop: readonly string[]): Promise<string[]> => {
     const text = await readFile(join(output, file), "utf8");
     const rows = text.split("\n").filter((line) => line !== "");
     return rows
-      .map((line) => JSON.stringify(JSON.parse(line, (key, value) => (drop.includes(key) ? undefined : value))))
+      .map((line) =>
+        JSON.stringify(JSON.parse(line, (key, value) => (drop.includes(key) ? undefined : value))),
+      )
       .toSorted();
   };
   const times = ["host", "attempt", "started_ms", "ended_ms", "wall_ms"];

@@ -10,7 +10,12 @@ export type ServerKind = "vllm" | "sglang" | "llama-server" | "other";
 
 /** What is done with the next completion requests instead of an answer. */
 export type Misbehaviour =
-  | { readonly kind: "status"; readonly status: number; readonly retryAfterS?: number; readonly body?: string }
+  | {
+      readonly kind: "status";
+      readonly status: number;
+      readonly retryAfterS?: number;
+      readonly body?: string;
+    }
   /** Sends some chunks, then cuts the connection. */
   | { readonly kind: "disconnect" }
   /** Sends some chunks, then ends the answer without a finish_reason. */
@@ -84,15 +89,21 @@ export async function startOpenaiServer(options: OpenaiServerOptions): Promise<O
   let isUp = true;
 
   const server = createServer((request, response) => {
-    void answer(request, response).catch((error: unknown) => response.destroy(error instanceof Error ? error : undefined));
+    void answer(request, response).catch((error: unknown) =>
+      response.destroy(error instanceof Error ? error : undefined),
+    );
   });
 
   async function answer(request: IncomingMessage, response: ServerResponse): Promise<void> {
-    if (!isUp) return json(response, 503, { error: { code: 503, message: "Loading model", type: "unavailable_error" } });
+    if (!isUp)
+      return json(response, 503, {
+        error: { code: 503, message: "Loading model", type: "unavailable_error" },
+      });
     if (options.apiKey !== undefined && request.headers.authorization !== `Bearer ${options.apiKey}`) {
       return json(response, 401, { error: "Unauthorized" });
     }
-    const isCompletion = request.url === "/v1/completions" || (request.url === "/completion" && options.kind === "llama-server");
+    const isCompletion =
+      request.url === "/v1/completions" || (request.url === "/completion" && options.kind === "llama-server");
     if (request.method === "GET") return get(request.url ?? "", response);
     if (!isCompletion) return json(response, 404, { detail: "Not Found" });
     // The driver under test sends JSON with these fields.
@@ -113,18 +124,26 @@ export async function startOpenaiServer(options: OpenaiServerOptions): Promise<O
   }
 
   function get(path: string, response: ServerResponse): void {
-    const owner = { vllm: "vllm", sglang: "sglang", "llama-server": "llamacpp", other: "someone" }[options.kind];
-    if (path === "/health") return options.kind === "other" ? json(response, 404, {}) : json(response, 200, {});
+    const owner = { vllm: "vllm", sglang: "sglang", "llama-server": "llamacpp", other: "someone" }[
+      options.kind
+    ];
+    if (path === "/health")
+      return options.kind === "other" ? json(response, 404, {}) : json(response, 200, {});
     if (path === "/v1/models") {
       const length = options.kind === "vllm" || options.kind === "sglang" ? { max_model_len: 4096 } : {};
-      return json(response, 200, { object: "list", data: [{ id: model, object: "model", owned_by: owner, ...length }] });
+      return json(response, 200, {
+        object: "list",
+        data: [{ id: model, object: "model", owned_by: owner, ...length }],
+      });
     }
     if (path === "/props" && options.kind === "llama-server") {
       return json(response, 200, { total_slots: 4, default_generation_settings: { n_ctx: 2048 } });
     }
     if (path === "/metrics" && options.kind === "vllm") {
       response.writeHead(200, { "content-type": "text/plain" });
-      return void response.end('vllm:cache_config_info{block_size="16",cache_dtype="auto",num_gpu_blocks="1000"} 1.0\n');
+      return void response.end(
+        'vllm:cache_config_info{block_size="16",cache_dtype="auto",num_gpu_blocks="1000"} 1.0\n',
+      );
     }
     return json(response, 404, { detail: "Not Found" });
   }
@@ -135,7 +154,8 @@ export async function startOpenaiServer(options: OpenaiServerOptions): Promise<O
       prompt_tokens: promptTokens,
       total_tokens: promptTokens + completionTokens,
       completion_tokens: completionTokens,
-      prompt_tokens_details: options.reportsCachedTokens === true ? { cached_tokens: cachedOf(body.prompt) } : null,
+      prompt_tokens_details:
+        options.reportsCachedTokens === true ? { cached_tokens: cachedOf(body.prompt) } : null,
     };
   }
 
@@ -158,22 +178,46 @@ export async function startOpenaiServer(options: OpenaiServerOptions): Promise<O
     event(response, chunkOf(body, "", generated, { ...usage, completion_tokens: generated.tokens.length }));
     if (options.kind === "llama-server") return void response.end();
     if (body.stream_options?.include_usage === true && options.reportsUsage !== false) {
-      event(response, { ...envelope(), choices: [], usage: { ...usage, completion_tokens: generated.tokens.length } });
+      event(response, {
+        ...envelope(),
+        choices: [],
+        usage: { ...usage, completion_tokens: generated.tokens.length },
+      });
     }
     response.end("data: [DONE]\n\n");
   }
 
-  function chunkOf(body: Body, text: string, end: Generated | null, usage: Record<string, unknown>): Record<string, unknown> {
+  function chunkOf(
+    body: Body,
+    text: string,
+    end: Generated | null,
+    usage: Record<string, unknown>,
+  ): Record<string, unknown> {
     if (options.kind === "llama-server") {
-      const counts = { tokens_evaluated: usage["prompt_tokens"], tokens_predicted: usage["completion_tokens"] };
+      const counts = {
+        tokens_evaluated: usage["prompt_tokens"],
+        tokens_predicted: usage["completion_tokens"],
+      };
       if (end === null) return { index: 0, content: text, tokens: [], stop: false, id_slot: 0, ...counts };
       const stopType = end.reason === "length" ? "limit" : end.stopString === null ? "eos" : "word";
       const timings = { cache_n: cachedOf(body.prompt), prompt_n: 1, predicted_n: end.tokens.length };
-      return { index: 0, content: "", stop: true, stop_type: stopType, stopping_word: end.stopString ?? "", timings, ...counts };
+      return {
+        index: 0,
+        content: "",
+        stop: true,
+        stop_type: stopType,
+        stopping_word: end.stopString ?? "",
+        timings,
+        ...counts,
+      };
     }
     const choice = { index: 0, text, logprobs: null, finish_reason: end?.reason ?? null };
     const stopped = end?.stopString ?? null;
-    const saying = { vllm: { stop_reason: stopped }, sglang: { matched_stop: stopped ?? (end?.reason === "stop" ? 2 : null) }, other: {} };
+    const saying = {
+      vllm: { stop_reason: stopped },
+      sglang: { matched_stop: stopped ?? (end?.reason === "stop" ? 2 : null) },
+      other: {},
+    };
     const live = body.stream_options?.continuous_usage_stats === true && options.reportsUsage !== false;
     return { ...envelope(), choices: [{ ...choice, ...saying[options.kind] }], ...(live ? { usage } : {}) };
   }
@@ -184,15 +228,20 @@ export async function startOpenaiServer(options: OpenaiServerOptions): Promise<O
 
   function whole(body: Body, response: ServerResponse): void {
     if (body.logprobs !== undefined && options.topLogprobs === null) {
-      return json(response, 400, { error: { message: "logprobs are not supported", type: "BadRequestError", code: 400 } });
+      return json(response, 400, {
+        error: { message: "logprobs are not supported", type: "BadRequestError", code: 400 },
+      });
     }
     const usage = usageFor(body, 1);
     seen.push(body.prompt);
     const top = options.topLogprobs ?? { " good": -0.25, " bad": -1.75, " so": -4 };
     const listed = Object.entries(top).map(([token, logprob]) => ({ token, logprob }));
-    const asked = body.logprobs === undefined ? null : options.kind === "llama-server"
-      ? { content: [{ ...listed[0], top_logprobs: listed }] }
-      : { tokens: [" good"], token_logprobs: [-0.25], top_logprobs: [top], text_offset: [0] };
+    const asked =
+      body.logprobs === undefined
+        ? null
+        : options.kind === "llama-server"
+          ? { content: [{ ...listed[0], top_logprobs: listed }] }
+          : { tokens: [" good"], token_logprobs: [-0.25], top_logprobs: [top], text_offset: [0] };
     const choices = [{ index: 0, text: " good", logprobs: asked, finish_reason: "length" }];
     json(response, 200, { ...envelope(), choices, ...(options.reportsUsage === false ? {} : { usage }) });
   }
@@ -202,8 +251,13 @@ export async function startOpenaiServer(options: OpenaiServerOptions): Promise<O
       case "silent":
         return;
       case "status":
-        response.writeHead(how.status, how.retryAfterS === undefined ? {} : { "retry-after": String(how.retryAfterS) });
-        return void response.end(how.body ?? JSON.stringify({ error: { message: `status ${how.status}`, code: how.status } }));
+        response.writeHead(
+          how.status,
+          how.retryAfterS === undefined ? {} : { "retry-after": String(how.retryAfterS) },
+        );
+        return void response.end(
+          how.body ?? JSON.stringify({ error: { message: `status ${how.status}`, code: how.status } }),
+        );
       case "body":
         response.writeHead(200, { "content-type": how.type });
         return void response.end(how.body);
@@ -212,7 +266,9 @@ export async function startOpenaiServer(options: OpenaiServerOptions): Promise<O
         event(response, chunkOf(body, "10", null, usageFor(body, 1)));
         if (how.kind === "malformed-chunk") response.end('data: {"choices": [{"te\n\n');
         else if (how.kind === "error-chunk") {
-          event(response, { error: { object: "error", message: "EngineCore died", type: "InternalServerError", code: 500 } });
+          event(response, {
+            error: { object: "error", message: "EngineCore died", type: "InternalServerError", code: 500 },
+          });
           response.end("data: [DONE]\n\n");
         } else if (how.kind === "truncate") response.end();
         else response.write("data: {", () => response.destroy());
@@ -254,7 +310,8 @@ function generate(body: Body): Generated {
     tokens.push(token);
     text += token;
     const stopString = body.stop?.find((stop) => text.includes(stop)) ?? null;
-    if (stopString !== null) return { tokens, text: text.slice(0, text.indexOf(stopString)), reason: "stop", stopString };
+    if (stopString !== null)
+      return { tokens, text: text.slice(0, text.indexOf(stopString)), reason: "stop", stopString };
   }
   return { tokens, text, reason: "length", stopString: null };
 }

@@ -77,13 +77,15 @@ async function choose(options: StartRedisOptions): Promise<Choice> {
   const forced = process.env["COPPICE_TEST_REDIS"];
   const local = findLocal();
   const takeLocal = (why: string): Choice => {
-    if (local !== null) return { kind: "local", server: local, text: `local redis-server ${local.version} (${why})` };
+    if (local !== null)
+      return { kind: "local", server: local, text: `local redis-server ${local.version} (${why})` };
     throw new Error(`a Redis for tests: ${why}, and no redis-server on PATH; \`make setup\` installs one`);
   };
   if (forced === "local") return takeLocal("COPPICE_TEST_REDIS=local");
   if (options.mustBeLocal === true && local !== null) return takeLocal("this test kills it");
   const obstacle = await containerObstacle();
-  if (obstacle === null) return { kind: "container", text: `container ${REDIS_IMAGE} (a container engine answers)` };
+  if (obstacle === null)
+    return { kind: "container", text: `container ${REDIS_IMAGE} (a container engine answers)` };
   if (forced === "container") throw new Error(`COPPICE_TEST_REDIS=container, but ${obstacle}`);
   return takeLocal(obstacle);
 }
@@ -202,7 +204,15 @@ interface LocalStart {
 }
 
 async function spawnServer(start: LocalStart): Promise<ChildProcess> {
-  const args = ["--port", String(start.port), "--bind", "127.0.0.1", "--dir", start.folder, ...start.serverOptions];
+  const args = [
+    "--port",
+    String(start.port),
+    "--bind",
+    "127.0.0.1",
+    "--dir",
+    start.folder,
+    ...start.serverOptions,
+  ];
   const child = spawn(start.server.path, args, { stdio: ["ignore", "pipe", "inherit"] });
   process.once("exit", () => child.kill("SIGKILL"));
   let printed = "";
@@ -234,7 +244,9 @@ function inline(at: { readonly host: string; readonly port: number }, command: s
   return new Promise((resolve, reject) => {
     let answer = "";
     const socket = connect(at);
-    socket.setTimeout(2_000, () => socket.destroy(new Error(`${command}: no answer of Redis on port ${at.port}`)));
+    socket.setTimeout(2_000, () =>
+      socket.destroy(new Error(`${command}: no answer of Redis on port ${at.port}`)),
+    );
     socket.on("error", reject);
     socket.once("connect", () => socket.write(`${command}\r\nQUIT\r\n`));
     socket.on("data", (chunk: Buffer) => {

@@ -5,7 +5,13 @@
 import { createHash } from "node:crypto";
 import { CoppiceError } from "../../services/runtime/errors.ts";
 import { createRandom } from "../../services/runtime/random.ts";
-import type { Driver, SampleAnswer, SampleRequest, ScoreAnswer, ScoreRequest } from "../../workers/rollout/driver.ts";
+import type {
+  Driver,
+  SampleAnswer,
+  SampleRequest,
+  ScoreAnswer,
+  ScoreRequest,
+} from "../../workers/rollout/driver.ts";
 
 export interface SeededDriverOptions {
   readonly concurrency?: number;
@@ -39,7 +45,9 @@ export function createSeededDriver(options: SeededDriverOptions = {}): Driver {
 }
 
 function fraction(request: ScoreRequest): ScoreAnswer["score"] {
-  const hash = createHash("sha256").update(`${request.prompt}\0${request.positive}\0${request.negative}`).digest();
+  const hash = createHash("sha256")
+    .update(`${request.prompt}\0${request.positive}\0${request.negative}`)
+    .digest();
   return hash.readUInt32BE(0) / 0xffff_ffff;
 }
 
@@ -58,21 +66,29 @@ function play({ prompt, seed, sampling }: SampleRequest): SampleAnswer {
       if (tokens === sampling.maxTokens) return answer(text, "length", null, { tokens, prompt });
       text += word;
       tokens += 1;
-      const stop = i === step.line.split(/(?<= )/).length - 1 ? sampling.stop.find((s) => text.endsWith(s)) : undefined;
+      const stop =
+        i === step.line.split(/(?<= )/).length - 1 ? sampling.stop.find((s) => text.endsWith(s)) : undefined;
       if (stop !== undefined) return answer(text, "stop", stop, { tokens, prompt });
     }
   }
   return answer(text, "stop", null, { tokens, prompt });
 }
 
-function stepFrom(left: readonly number[], next: () => number): { readonly line: string; readonly left: number[] } {
+function stepFrom(
+  left: readonly number[],
+  next: () => number,
+): { readonly line: string; readonly left: number[] } {
   if (left.length < 2) return { line: "0 + 0 = 0 left 0\n", left: [] };
   const i = Math.floor(next() * left.length);
   const a = left[i] ?? 0;
   const others = left.filter((_, n) => n !== i);
   const j = Math.floor(next() * others.length);
   const b = others[j] ?? 0;
-  const moves = [`${a} + ${b} = ${a + b}`, `${a} * ${b} = ${a * b}`, ...(a >= b ? [`${a} - ${b} = ${a - b}`] : [])];
+  const moves = [
+    `${a} + ${b} = ${a + b}`,
+    `${a} * ${b} = ${a * b}`,
+    ...(a >= b ? [`${a} - ${b} = ${a - b}`] : []),
+  ];
   const move = moves[Math.floor(next() * moves.length)] ?? "";
   const result = Number(move.split("= ")[1]);
   const rest = [...others.filter((_, n) => n !== j), result].toSorted((x, y) => x - y);

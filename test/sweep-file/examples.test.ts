@@ -15,7 +15,11 @@ describe("every example is a sweep whose problems are all valid", () => {
   test.each(names)("%s", async (name) => {
     const path = join(FOLDER, name);
     const file = parseSweepFile(await readFile(path, "utf8"), { file: name, catalogue: CATALOGUE });
-    const { sweep, problems } = resolveSweep(file, { catalogue: CATALOGUE, file: path, shippedModelPath: "/model.gguf" });
+    const { sweep, problems } = resolveSweep(file, {
+      catalogue: CATALOGUE,
+      file: path,
+      shippedModelPath: "/model.gguf",
+    });
     const check = await checkProblems(problems, { file: name, fields: templateFields(sweep.promptTemplate) });
     expect(check.complaints).toEqual([]);
     expect(check.count).toBeGreaterThan(0);

@@ -26,7 +26,8 @@ async function valid(source: ProblemSource, name = "problems"): Promise<readonly
 
 describe("problems that are right", () => {
   test("JSON Lines: blank lines, CRLF and a byte order mark do not matter", async () => {
-    const text = '\uFEFF{"id": "a", "prompt": "1 2", "reference": 24}\r\n\r\n{"id": 7, "prompt": "3 4", "metadata": {"x": 1}}';
+    const text =
+      '\uFEFF{"id": "a", "prompt": "1 2", "reference": 24}\r\n\r\n{"id": 7, "prompt": "3 4", "metadata": {"x": 1}}';
     const { path, check: found } = await check("puzzles.jsonl", text);
     expect(found).toMatchObject({ count: 2, complaints: [], first: { id: "a", reference: "24" } });
     expect(await valid(path)).toEqual([
@@ -75,11 +76,27 @@ describe("what is wrong is told with its line", () => {
   test.each([
     ["not JSON", '{"prompt": "1"}\n{"prompt": \n', "p.jsonl:2: not JSON: "],
     ["no prompt", '{"id": "a"}\n', "p.jsonl:1: prompt: missing; expected a text"],
-    ["a chat", '{"id": "a", "messages": []}\n', 'p.jsonl:1: chat problems ("messages") are not available in this version; give "prompt"'],
-    ["a chat and a prompt", '{"prompt": "a", "messages": []}\n', 'p.jsonl:1: expected exactly one of "prompt" and "messages", found both'],
-    ["an unknown key", '{"prompt": "a", "refrence": "1"}\n', 'p.jsonl:1: refrence: unknown key; did you mean "reference"?'],
+    [
+      "a chat",
+      '{"id": "a", "messages": []}\n',
+      'p.jsonl:1: chat problems ("messages") are not available in this version; give "prompt"',
+    ],
+    [
+      "a chat and a prompt",
+      '{"prompt": "a", "messages": []}\n',
+      'p.jsonl:1: expected exactly one of "prompt" and "messages", found both',
+    ],
+    [
+      "an unknown key",
+      '{"prompt": "a", "refrence": "1"}\n',
+      'p.jsonl:1: refrence: unknown key; did you mean "reference"?',
+    ],
     ["a list", "[1]\n", "p.jsonl:1: expected a map, found a list"],
-    ["an id twice", '{"id": "a", "prompt": "1"}\n{"id": "a", "prompt": "2"}\n', 'p.jsonl:2: the id "a" stands at p.jsonl:1 too; ids must be unique'],
+    [
+      "an id twice",
+      '{"id": "a", "prompt": "1"}\n{"id": "a", "prompt": "2"}\n',
+      'p.jsonl:2: the id "a" stands at p.jsonl:1 too; ids must be unique',
+    ],
     ["the same content twice without ids", '{"prompt": "1"}\n{"prompt": "1"}\n', "stands at p.jsonl:1 too"],
   ])("%s", async (_, text, expected) => {
     const { check: found } = await check("p.jsonl", text);
@@ -88,13 +105,18 @@ describe("what is wrong is told with its line", () => {
   });
 
   test("bytes that are not UTF-8", async () => {
-    const { check: found } = await check("p.jsonl", Buffer.concat([Buffer.from('{"prompt": "'), Buffer.from([0xff]), Buffer.from('"}\n')]));
+    const { check: found } = await check(
+      "p.jsonl",
+      Buffer.concat([Buffer.from('{"prompt": "'), Buffer.from([0xff]), Buffer.from('"}\n')]),
+    );
     expect(complaintText(found)).toContain("p.jsonl:1: not UTF-8");
   });
 
   test("a field of the template that the problem does not have", async () => {
     const { check: found } = await check("p.jsonl", '{"prompt": "1"}\n', ["prompt", "metadata.level"]);
-    expect(complaintText(found)).toBe("p.jsonl:1: prompt_template asks for {metadata.level}, which is missing");
+    expect(complaintText(found)).toBe(
+      "p.jsonl:1: prompt_template asks for {metadata.level}, which is missing",
+    );
   });
 
   test("CSV records: the line is where the record begins", async () => {
@@ -115,20 +137,31 @@ describe("what is wrong is told with its line", () => {
   test("a file that is not there", async () => {
     const options = { file: "nowhere.jsonl", fields: [] };
     const reading = checkProblems(join(directory, "nowhere.jsonl"), options);
-    await expect(reading).rejects.toMatchObject({ code: "not_found", message: expect.stringContaining("nowhere.jsonl: cannot read the problems") });
+    await expect(reading).rejects.toMatchObject({
+      code: "not_found",
+      message: expect.stringContaining("nowhere.jsonl: cannot read the problems"),
+    });
   });
 
   test("a kind of file that comes later", async () => {
     const options = { file: "p.parquet", fields: [] };
     const reading = checkProblems(join(directory, "p.parquet"), options);
-    await expect(reading).rejects.toThrow("p.parquet: Parquet is not available in this version; available: .jsonl");
+    await expect(reading).rejects.toThrow(
+      "p.parquet: Parquet is not available in this version; available: .jsonl",
+    );
   });
 });
 
 test("what the check left out is not read; what changed since is refused", async () => {
-  const { path, options, check: found } = await check("c.jsonl", '{"id": "a", "prompt": "1"}\nx\n{"id": "b", "prompt": "2"}\n');
+  const {
+    path,
+    options,
+    check: found,
+  } = await check("c.jsonl", '{"id": "a", "prompt": "1"}\nx\n{"id": "b", "prompt": "2"}\n');
   expect(found.count).toBe(2);
   expect((await Array.fromAsync(readProblems(path, found, options))).map(({ id }) => id)).toEqual(["a", "b"]);
   await writeFile(path, '{"id": "a", "prompt": "1"}\nx\nx\n');
-  await expect(Array.fromAsync(readProblems(path, found, options))).rejects.toMatchObject({ code: "data_loss" });
+  await expect(Array.fromAsync(readProblems(path, found, options))).rejects.toMatchObject({
+    code: "data_loss",
+  });
 });

@@ -51,7 +51,12 @@ describe("a sweep file that is right", () => {
       promptTemplate: "{prompt}",
       sampling: { temperature: 1, topP: 1, topK: 0, minP: 0, maxTokens: 256, stop: [] },
       budget: { rollouts: 100, completionTokens: null, wallMs: 7_200_000 },
-      processVerifier: { kind: "process-reward", prompt: "{prompt}{text}?", positive: " good", negative: " bad" },
+      processVerifier: {
+        kind: "process-reward",
+        prompt: "{prompt}{text}?",
+        positive: " good",
+        negative: " bad",
+      },
       seed: 0,
       deterministic: false,
       output: "/data/runs/demo",
@@ -62,11 +67,19 @@ describe("a sweep file that is right", () => {
 
   test("an arm's own sampling stands over the sweep's", () => {
     const { sweep } = resolve(`${GOOD}sampling: { top_p: 0.9, temperature: 0.8, stop: "\\n" }\n`);
-    expect(sweep.arms[1]).toMatchObject({ id: "beam", sampling: { temperature: 0.5, topP: 0.9, maxTokens: 16, stop: ["\n"] } });
+    expect(sweep.arms[1]).toMatchObject({
+      id: "beam",
+      sampling: { temperature: 0.5, topP: 0.9, maxTokens: 16, stop: ["\n"] },
+    });
   });
 
   test("may be JSON", () => {
-    const json = JSON.stringify({ problems: [{ prompt: "1 2" }], model: "m", strategies: [{ strategy: "best-of-n" }], verifier: { kind: "exact" } });
+    const json = JSON.stringify({
+      problems: [{ prompt: "1 2" }],
+      model: "m",
+      strategies: [{ strategy: "best-of-n" }],
+      verifier: { kind: "exact" },
+    });
     expect(resolve(json).sweep).toMatchObject({ name: "sweep", model: "m", hosts: [] });
   });
 
@@ -81,9 +94,19 @@ describe("a sweep file that is right", () => {
 
   test("written as resolved.yaml it is read back as the same sweep", () => {
     const hosts = `hosts: [{ engine: embedded }, { engine: sglang, url: "http://gpu1:8000", api_key_env: KEY }]\n`;
-    const resolved = resolve(`${GOOD}${hosts}seed: 7\ndeterministic: true\nprompt_template: "Q: {prompt}\\n\\nA:"\n`);
-    const text = renderResolved(resolved.sweep, { problems: resolved.problems, version: "1.2.3", problemsSha256: "abc" });
-    const again = resolveSweep(parse(text), { catalogue: CATALOGUE, file: "/elsewhere/resolved.yaml", shippedModelPath: "/other" });
+    const resolved = resolve(
+      `${GOOD}${hosts}seed: 7\ndeterministic: true\nprompt_template: "Q: {prompt}\\n\\nA:"\n`,
+    );
+    const text = renderResolved(resolved.sweep, {
+      problems: resolved.problems,
+      version: "1.2.3",
+      problemsSha256: "abc",
+    });
+    const again = resolveSweep(parse(text), {
+      catalogue: CATALOGUE,
+      file: "/elsewhere/resolved.yaml",
+      shippedModelPath: "/other",
+    });
     expect(again).toEqual(resolved);
     expect(parse(text)).toMatchObject({ version: "1.2.3", problems_sha256: "abc" });
   });
@@ -98,34 +121,142 @@ describe("a sweep file that is right", () => {
 
 describe("what is wrong is told with its line", () => {
   const cases: readonly (readonly [string, string, string])[] = [
-    ["an unknown key", edited("budget: { rollouts", "budget: { rolouts"), 'sweep.yaml:9: budget.rolouts: unknown key; did you mean "rollouts"?'],
-    ["an unknown key at the top", `${GOOD}budgte: 1\n`, 'sweep.yaml:10: budgte: unknown key; did you mean "budget"?'],
-    ["an unknown parameter", edited("n: 4", "m: 4"), 'sweep.yaml:5: strategies.0.m: unknown key; did you mean "n"?'],
-    ["an unknown strategy", edited("best-of-n,", "bestofn,"), 'sweep.yaml:5: strategies.0.strategy: expected one of best-of-n'],
-    ["a misspelt strategy's neighbour", edited("best-of-n,", "bestofn,"), 'found "bestofn"; did you mean "best-of-n"?'],
-    ["no strategy", edited("strategy: best-of-n, ", ""), "sweep.yaml:5: strategies.0.strategy: missing; expected one of best-of-n"],
-    ["a parameter out of bounds", edited("n: 4", "n: 0"), "sweep.yaml:5: strategies.0.n: expected at least 1, found 0"],
-    ["a text for a number", edited("n: 4", 'n: "4"'), 'sweep.yaml:5: strategies.0.n: expected a number, found the text "4"'],
-    ["a fraction for a whole number", edited("n: 4", "n: 4.5"), "sweep.yaml:5: strategies.0.n: expected a whole number, found 4.5"],
-    ["a budget of zero", edited("rollouts: 100", "rollouts: 0"), "sweep.yaml:9: budget.rollouts: expected at least 1, found 0"],
-    ["a wall of zero", edited("wall: 2h", "wall: 0s"), 'sweep.yaml:9: budget.wall: expected more than zero, found "0s"'],
-    ["a wall of zero milliseconds", edited("wall: 2h", "wall: 0"), "sweep.yaml:9: budget.wall: expected more than zero, found 0"],
-    ["a wall that is no duration", edited("wall: 2h", "wall: soon"), 'sweep.yaml:9: budget.wall: expected a duration such as "90s" or "2h", found "soon"'],
-    ["a budget of another version", edited("wall: 2h", "usd: 40"), "sweep.yaml:9: budget.usd: not available in this version; available: rollouts, completion_tokens, wall"],
-    ["a verifier of another version", edited("kind: game24", "kind: judge"), 'sweep.yaml:7: verifier.kind: "judge" is not available in this version; available: '],
-    ["options of a verifier that do not go together", edited("{ kind: game24 }", '{ kind: exact, extract: pattern, pattern: "(" }'), "sweep.yaml:7: verifier: "],
-    ["an allocator of another version", `${GOOD}allocate: halving\n`, 'sweep.yaml:10: allocate: "halving" is not available in this version; available: uniform'],
+    [
+      "an unknown key",
+      edited("budget: { rollouts", "budget: { rolouts"),
+      'sweep.yaml:9: budget.rolouts: unknown key; did you mean "rollouts"?',
+    ],
+    [
+      "an unknown key at the top",
+      `${GOOD}budgte: 1\n`,
+      'sweep.yaml:10: budgte: unknown key; did you mean "budget"?',
+    ],
+    [
+      "an unknown parameter",
+      edited("n: 4", "m: 4"),
+      'sweep.yaml:5: strategies.0.m: unknown key; did you mean "n"?',
+    ],
+    [
+      "an unknown strategy",
+      edited("best-of-n,", "bestofn,"),
+      "sweep.yaml:5: strategies.0.strategy: expected one of best-of-n",
+    ],
+    [
+      "a misspelt strategy's neighbour",
+      edited("best-of-n,", "bestofn,"),
+      'found "bestofn"; did you mean "best-of-n"?',
+    ],
+    [
+      "no strategy",
+      edited("strategy: best-of-n, ", ""),
+      "sweep.yaml:5: strategies.0.strategy: missing; expected one of best-of-n",
+    ],
+    [
+      "a parameter out of bounds",
+      edited("n: 4", "n: 0"),
+      "sweep.yaml:5: strategies.0.n: expected at least 1, found 0",
+    ],
+    [
+      "a text for a number",
+      edited("n: 4", 'n: "4"'),
+      'sweep.yaml:5: strategies.0.n: expected a number, found the text "4"',
+    ],
+    [
+      "a fraction for a whole number",
+      edited("n: 4", "n: 4.5"),
+      "sweep.yaml:5: strategies.0.n: expected a whole number, found 4.5",
+    ],
+    [
+      "a budget of zero",
+      edited("rollouts: 100", "rollouts: 0"),
+      "sweep.yaml:9: budget.rollouts: expected at least 1, found 0",
+    ],
+    [
+      "a wall of zero",
+      edited("wall: 2h", "wall: 0s"),
+      'sweep.yaml:9: budget.wall: expected more than zero, found "0s"',
+    ],
+    [
+      "a wall of zero milliseconds",
+      edited("wall: 2h", "wall: 0"),
+      "sweep.yaml:9: budget.wall: expected more than zero, found 0",
+    ],
+    [
+      "a wall that is no duration",
+      edited("wall: 2h", "wall: soon"),
+      'sweep.yaml:9: budget.wall: expected a duration such as "90s" or "2h", found "soon"',
+    ],
+    [
+      "a budget of another version",
+      edited("wall: 2h", "usd: 40"),
+      "sweep.yaml:9: budget.usd: not available in this version; available: rollouts, completion_tokens, wall",
+    ],
+    [
+      "a verifier of another version",
+      edited("kind: game24", "kind: judge"),
+      'sweep.yaml:7: verifier.kind: "judge" is not available in this version; available: ',
+    ],
+    [
+      "options of a verifier that do not go together",
+      edited("{ kind: game24 }", '{ kind: exact, extract: pattern, pattern: "(" }'),
+      "sweep.yaml:7: verifier: ",
+    ],
+    [
+      "an allocator of another version",
+      `${GOOD}allocate: halving\n`,
+      'sweep.yaml:10: allocate: "halving" is not available in this version; available: uniform',
+    ],
     ["a missing key", edited("model: game24-tiny\n", ""), "sweep.yaml:1: model: missing; expected a text"],
-    ["an engine that nobody knows", `${GOOD}hosts: [{ engine: ollama }]\n`, "sweep.yaml:10: hosts.0.engine: expected one of embedded, openai, vllm, sglang, llama-server, replay; found \"ollama\""],
-    ["a host without an address", `${GOOD}hosts: [{ engine: vllm }]\n`, "sweep.yaml:10: hosts.0.url: missing; expected a text"],
-    ["an address that is none", `${GOOD}hosts: [{ engine: vllm, url: "gpu1:8000" }]\n`, 'sweep.yaml:10: hosts.0.url: expected an address such as "http://gpu1:8000", found "gpu1:8000"'],
-    ["no process verifier", edited("process_verifier: { kind: process-reward }\n", ""), 'sweep.yaml:6: strategies.1: beam-search scores partial paths: the sweep needs the key "process_verifier"'],
-    ["two arms of one name", edited("beam-search, width: 2, id: beam", "best-of-n"), 'sweep.yaml:6: strategies.1: is called "best-of-n" like strategies.0'],
-    ["a template without a field", `${GOOD}prompt_template: "hello"\n`, "sweep.yaml:10: prompt_template: has no field such as {prompt}"],
-    ["a template with an unknown field", `${GOOD}prompt_template: "{question}"\n`, "sweep.yaml:10: prompt_template: {question} is not a field of a problem"],
-    ["a sampling key", `${GOOD}sampling: { temprature: 1 }\n`, 'sweep.yaml:10: sampling.temprature: unknown key; did you mean "temperature"?'],
-    ["an arm's sampling key", edited("max_tokens: 16", "max_token: 16"), 'sweep.yaml:6: strategies.1.sampling.max_token: unknown key; did you mean "max_tokens"?'],
-    ["an empty list of strategies", GOOD.replace(/strategies:\n.*\n.*\n/, "strategies: []\n"), "sweep.yaml:4: strategies: expected a list of at least 1"],
+    [
+      "an engine that nobody knows",
+      `${GOOD}hosts: [{ engine: ollama }]\n`,
+      'sweep.yaml:10: hosts.0.engine: expected one of embedded, openai, vllm, sglang, llama-server, replay; found "ollama"',
+    ],
+    [
+      "a host without an address",
+      `${GOOD}hosts: [{ engine: vllm }]\n`,
+      "sweep.yaml:10: hosts.0.url: missing; expected a text",
+    ],
+    [
+      "an address that is none",
+      `${GOOD}hosts: [{ engine: vllm, url: "gpu1:8000" }]\n`,
+      'sweep.yaml:10: hosts.0.url: expected an address such as "http://gpu1:8000", found "gpu1:8000"',
+    ],
+    [
+      "no process verifier",
+      edited("process_verifier: { kind: process-reward }\n", ""),
+      'sweep.yaml:6: strategies.1: beam-search scores partial paths: the sweep needs the key "process_verifier"',
+    ],
+    [
+      "two arms of one name",
+      edited("beam-search, width: 2, id: beam", "best-of-n"),
+      'sweep.yaml:6: strategies.1: is called "best-of-n" like strategies.0',
+    ],
+    [
+      "a template without a field",
+      `${GOOD}prompt_template: "hello"\n`,
+      "sweep.yaml:10: prompt_template: has no field such as {prompt}",
+    ],
+    [
+      "a template with an unknown field",
+      `${GOOD}prompt_template: "{question}"\n`,
+      "sweep.yaml:10: prompt_template: {question} is not a field of a problem",
+    ],
+    [
+      "a sampling key",
+      `${GOOD}sampling: { temprature: 1 }\n`,
+      'sweep.yaml:10: sampling.temprature: unknown key; did you mean "temperature"?',
+    ],
+    [
+      "an arm's sampling key",
+      edited("max_tokens: 16", "max_token: 16"),
+      'sweep.yaml:6: strategies.1.sampling.max_token: unknown key; did you mean "max_tokens"?',
+    ],
+    [
+      "an empty list of strategies",
+      GOOD.replace(/strategies:\n.*\n.*\n/, "strategies: []\n"),
+      "sweep.yaml:4: strategies: expected a list of at least 1",
+    ],
     ["broken YAML", edited("width: 2", "width: [2"), "sweep.yaml:6:"],
     ["a key twice", `${GOOD}model: other\n`, "sweep.yaml:10:1: not YAML: Map keys must be unique"],
     ["nothing", "", "sweep.yaml: expected a map of keys"],
@@ -136,7 +267,9 @@ describe("what is wrong is told with its line", () => {
   });
 
   test("every complaint at once, in the order of the lines", () => {
-    const text = edited("n: 4", "n: 0").replace("rollouts: 100", "rolouts: 1").replace("kind: game24", "kind: gme24");
+    const text = edited("n: 4", "n: 0")
+      .replace("rollouts: 100", "rolouts: 1")
+      .replace("kind: game24", "kind: gme24");
     const lines = complaint(text).split("\n");
     expect(lines.map((line) => line.split(":")[1])).toEqual(["5", "7", "9"]);
   });
@@ -144,7 +277,13 @@ describe("what is wrong is told with its line", () => {
 
 describe("--set", () => {
   test("changes a key, by position and by name", () => {
-    const { sweep } = resolve(GOOD, ["budget.rollouts=5000", "strategies.0.n=8", "strategies.beam.width=16", "seed=3", "sampling.max_tokens=9"]);
+    const { sweep } = resolve(GOOD, [
+      "budget.rollouts=5000",
+      "strategies.0.n=8",
+      "strategies.beam.width=16",
+      "seed=3",
+      "sampling.max_tokens=9",
+    ]);
     expect(sweep.budget.rollouts).toBe(5000);
     expect(sweep.seed).toBe(3);
     expect(sweep.arms[0]).toMatchObject({ parameters: { n: 8 }, sampling: { maxTokens: 9 } });
@@ -152,7 +291,10 @@ describe("--set", () => {
   });
 
   test("a member of a list is found by its strategy or engine too", () => {
-    const { sweep } = resolve(`${GOOD}hosts: [{ engine: embedded }]\n`, ["strategies.best-of-n.n=8", "hosts.embedded.threads=2"]);
+    const { sweep } = resolve(`${GOOD}hosts: [{ engine: embedded }]\n`, [
+      "strategies.best-of-n.n=8",
+      "hosts.embedded.threads=2",
+    ]);
     expect(sweep.arms[0]).toMatchObject({ parameters: { n: 8 } });
     expect(sweep.hosts[0]).toMatchObject({ threads: 2 });
   });

@@ -49,13 +49,17 @@ describeVerifier(numeric, {
     { reference: "12345678901234567890123", text: "12,345,678,901,234,567,890,123" },
   ],
   incorrect: [
-    { reference: "18", text: "19", answer: "19", reason: "expected \"18\", found \"19\"" },
+    { reference: "18", text: "19", answer: "19", reason: 'expected "18", found "19"' },
     { reference: "18", text: "-18" },
     { reference: "18", text: "18.01" },
     { reference: "18", text: "180" },
     { reference: "18", text: "1.8e2" },
     { reference: "18", text: "18 eggs, of which 3 are left", answer: "3" },
-    { reference: "18", text: "eighteen", reason: "expected a number, found none; the last line is \"eighteen\"" },
+    {
+      reference: "18",
+      text: "eighteen",
+      reason: 'expected a number, found none; the last line is "eighteen"',
+    },
     { reference: "18", text: "the 18th", options: { extract: "hashes" }, reason: "found no ####" },
     { reference: "18", text: "18", options: { extract: "boxed" }, reason: "found no \\boxed{}" },
     { reference: "18", text: "18\n####", reason: "expected a number after ####" },
@@ -72,7 +76,7 @@ describeVerifier(numeric, {
     { reference: "0.5", text: "50%" },
     { reference: "50", text: "50%", options: { percent: "fraction" } },
     { reference: "5", text: "5/0", reason: "divides by zero" },
-    { reference: "1", text: "1e401", reason: "the exponent of \"1e401\" is beyond 400" },
+    { reference: "1", text: "1e401", reason: 'the exponent of "1e401" is beyond 400' },
     { reference: "1", text: "1".repeat(401), reason: "is longer than 400 characters" },
     { reference: "100", text: "102", options: { tolerance_relative: 0.01 } },
     { reference: "100", text: "99.4", options: { tolerance_absolute: 0.5 } },
@@ -83,13 +87,21 @@ describeVerifier(numeric, {
   undecided: [
     { reference: null, text: "It is 18.", answer: "18", reason: "the problem has no reference" },
     { reference: null, text: "none", answer: null, reason: "no reference" },
-    { reference: "many", text: "18", answer: "18", reason: "expected a number in the reference, found \"many\"" },
+    {
+      reference: "many",
+      text: "18",
+      answer: "18",
+      reason: 'expected a number in the reference, found "many"',
+    },
   ],
 });
 
 test("a place or a tolerance that is not one is refused", () => {
-  const judged = (options: Readonly<Record<string, unknown>>) => () => judgeExample(numeric, { text: "1", reference: "1", options });
-  expect(judged({ extract: "first" })).toThrow("extract must be one of auto, hashes, boxed, last-number, found \"\\\"first\\\"\"");
+  const judged = (options: Readonly<Record<string, unknown>>) => () =>
+    judgeExample(numeric, { text: "1", reference: "1", options });
+  expect(judged({ extract: "first" })).toThrow(
+    'extract must be one of auto, hashes, boxed, last-number, found "\\"first\\""',
+  );
   expect(judged({ tolerance_absolute: -1 })).toThrow("tolerance_absolute must be a number from 0");
 });
 
@@ -101,7 +113,10 @@ const words = new URL("../../../shared/data/gsm8k/test.jsonl", import.meta.url);
 
 describe.skipIf(!existsSync(words))("the 1,319 references of GSM8K (skipped without the data)", () => {
   const answers = existsSync(words)
-    ? readFileSync(words, "utf8").trimEnd().split("\n").map((line) => (JSON.parse(line) as WordProblem).answer)
+    ? readFileSync(words, "utf8")
+        .trimEnd()
+        .split("\n")
+        .map((line) => (JSON.parse(line) as WordProblem).answer)
     : [];
   const references = answers.map((answer) => answer.slice(answer.lastIndexOf("####") + 4).trim());
   const grouped = (digits: string): string => digits.replace(/\B(?=(\d{3})+(?!\d))/g, ",");
@@ -116,15 +131,25 @@ describe.skipIf(!existsSync(words))("the 1,319 references of GSM8K (skipped with
 
   test("verify themselves in every spelling", () => {
     expect(references).toHaveLength(1_319);
-    expect(answers.filter((text, i) => judgeExample(numeric, { text, reference: references[i] ?? null }).verdict !== "correct")).toEqual([]);
+    expect(
+      answers.filter(
+        (text, i) => judgeExample(numeric, { text, reference: references[i] ?? null }).verdict !== "correct",
+      ),
+    ).toEqual([]);
     expect(missed((digits) => `#### ${grouped(digits)}`)).toEqual([]);
     expect(missed((digits) => `She pays $${grouped(digits)}.`)).toEqual([]);
-    expect(missed((digits) => `The answer is \\boxed{\\$${grouped(digits).replaceAll(",", "{,}")}}.`)).toEqual([]);
+    expect(
+      missed((digits) => `The answer is \\boxed{\\$${grouped(digits).replaceAll(",", "{,}")}}.`),
+    ).toEqual([]);
     expect(missed((digits) => (digits.includes(".") ? digits : `${digits}.00`))).toEqual([]);
   });
 
   test("do not verify near misses", () => {
-    const misses = [(d: string) => `${d}1`, (d: string) => `${d.includes(".") ? d : `${d}.`}01`, (d: string) => `#### ${Number(d) + 1}`];
+    const misses = [
+      (d: string) => `${d}1`,
+      (d: string) => `${d.includes(".") ? d : `${d}.`}01`,
+      (d: string) => `#### ${Number(d) + 1}`,
+    ];
     for (const spell of misses) expect(missed(spell)).toHaveLength(1_319);
   });
 });

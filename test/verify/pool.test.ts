@@ -17,9 +17,18 @@ afterEach(async () => {
 });
 
 async function openPool(
-  options: { readonly threads?: number; readonly catalogueUrl?: URL; readonly limits?: Partial<PoolLimits> } = {},
+  options: {
+    readonly threads?: number;
+    readonly catalogueUrl?: URL;
+    readonly limits?: Partial<PoolLimits>;
+  } = {},
 ): Promise<VerifierPool> {
-  const pool = await createVerifierPool({ clock: systemClock, threads: 1, catalogueUrl: STUBBORN, ...options });
+  const pool = await createVerifierPool({
+    clock: systemClock,
+    threads: 1,
+    catalogueUrl: STUBBORN,
+    ...options,
+  });
   pools.push(pool);
   return pool;
 }
@@ -43,9 +52,20 @@ describe("the verifier pool", () => {
     const pool = await openPool();
     const hung = pool.verify(SOON, candidate("hang"));
     const next = pool.verify(SOON, candidate("answer 1"));
-    expect(await hung).toMatchObject({ verdict: "undecided", score: null, answer: null, reason: "took longer than 1000 ms" });
+    expect(await hung).toMatchObject({
+      verdict: "undecided",
+      score: null,
+      answer: null,
+      reason: "took longer than 1000 ms",
+    });
     expect(await next).toMatchObject({ verdict: "incorrect", answer: "1" });
-    expect(pool.metrics()).toMatchObject({ verifications: 2, terminations: 1, crashes: 0, waiting: 0, running: 0 });
+    expect(pool.metrics()).toMatchObject({
+      verifications: 2,
+      terminations: 1,
+      crashes: 0,
+      waiting: 0,
+      running: 0,
+    });
   });
 
   test("kills a regular expression that backtracks without end", async () => {
@@ -67,10 +87,19 @@ describe("the verifier pool", () => {
 
   test("calls a verification undecided whose thread runs out of memory, exits or throws", async () => {
     const pool = await openPool({ limits: { heapMib: 32 } });
-    expect(await pool.verify(LATE, candidate("hoard"))).toMatchObject({ verdict: "undecided", reason: expect.stringContaining("memory") });
-    expect(await pool.verify(LATE, candidate("exit"))).toMatchObject({ verdict: "undecided", reason: "the verifier's thread died: exit code 3" });
+    expect(await pool.verify(LATE, candidate("hoard"))).toMatchObject({
+      verdict: "undecided",
+      reason: expect.stringContaining("memory"),
+    });
+    expect(await pool.verify(LATE, candidate("exit"))).toMatchObject({
+      verdict: "undecided",
+      reason: "the verifier's thread died: exit code 3",
+    });
     const thrown = await pool.verify(LATE, candidate("throw"));
-    expect(thrown).toMatchObject({ verdict: "undecided", reason: "the stubborn verifier threw: thrown on purpose" });
+    expect(thrown).toMatchObject({
+      verdict: "undecided",
+      reason: "the stubborn verifier threw: thrown on purpose",
+    });
     const deep = await pool.verify(LATE, candidate("recurse"));
     expect(deep).toMatchObject({ verdict: "undecided", reason: expect.stringContaining("call stack") });
     expect(await pool.verify(LATE, candidate("answer 1"))).toMatchObject({ verdict: "incorrect" });
@@ -121,18 +150,31 @@ describe("the verifier pool", () => {
 
   test("refuses a kind that it does not have, an option that is wrong, and too many at once", async () => {
     const pool = await openPool({ limits: { waitingMax: 2 } });
-    expect(() => pool.check({ kind: "stubborm" })).toThrow("expected a verifier of kind stubborn; found \"stubborm\"");
-    await expect(pool.verify({ kind: "stubborn", timeout_ms: -1 }, candidate(""))).rejects.toMatchObject({ code: "invalid_argument" });
+    expect(() => pool.check({ kind: "stubborm" })).toThrow(
+      'expected a verifier of kind stubborn; found "stubborm"',
+    );
+    await expect(pool.verify({ kind: "stubborn", timeout_ms: -1 }, candidate(""))).rejects.toMatchObject({
+      code: "invalid_argument",
+    });
     const held = [1, 2].map((n) => pool.verify(LATE, candidate(`answer ${n}`)));
-    await expect(pool.verify(LATE, candidate("answer 3"))).rejects.toMatchObject({ code: "resource_exhausted", isRetryable: true });
+    await expect(pool.verify(LATE, candidate("answer 3"))).rejects.toMatchObject({
+      code: "resource_exhausted",
+      isRetryable: true,
+    });
     await Promise.all(held);
   });
 
   test("fails what waits when no thread starts", async () => {
-    const pool = await openPool({ catalogueUrl: new URL("./broken-catalogue.ts", import.meta.url), threads: 2 });
+    const pool = await openPool({
+      catalogueUrl: new URL("./broken-catalogue.ts", import.meta.url),
+      threads: 2,
+    });
     const asked = ["a", "b"].map((text) => pool.verify(LATE, candidate(text)));
     for (const found of await Promise.allSettled(asked)) {
-      expect(found).toMatchObject({ status: "rejected", reason: { code: "internal", message: expect.stringContaining("broken on purpose") } });
+      expect(found).toMatchObject({
+        status: "rejected",
+        reason: { code: "internal", message: expect.stringContaining("broken on purpose") },
+      });
     }
   });
 
@@ -142,7 +184,8 @@ describe("the verifier pool", () => {
     const waiting = pool.verify(LATE, candidate("answer 1"));
     const settled = Promise.allSettled([hung, waiting]);
     await pool.close();
-    for (const found of await settled) expect(found).toMatchObject({ status: "rejected", reason: { code: "unavailable" } });
+    for (const found of await settled)
+      expect(found).toMatchObject({ status: "rejected", reason: { code: "unavailable" } });
     await expect(pool.verify(LATE, candidate("answer 2"))).rejects.toMatchObject({ code: "unavailable" });
   });
 

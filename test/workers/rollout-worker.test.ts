@@ -10,7 +10,11 @@ import { CoppiceError } from "../../services/runtime/errors.ts";
 import { createRandom } from "../../services/runtime/random.ts";
 import type { Driver } from "../../workers/rollout/driver.ts";
 import { createOpenaiDriver } from "../../workers/rollout/drivers/openai.ts";
-import { startRolloutWorker, type RolloutWorker, type RolloutWorkerLimits } from "../../workers/rollout/rollout-worker.ts";
+import {
+  startRolloutWorker,
+  type RolloutWorker,
+  type RolloutWorkerLimits,
+} from "../../workers/rollout/rollout-worker.ts";
 import { HOLD, startOpenaiServer, type OpenaiServer } from "../support/openai-server.ts";
 
 const LANE = "host-h1";
@@ -52,13 +56,21 @@ afterEach(async () => {
 async function openBed(options: BedOptions = {}): Promise<Bed> {
   const server = await startOpenaiServer({ kind: "vllm", reportsCachedTokens: true });
   const real = createOpenaiDriver({
-    url: server.url, model: null, apiKey: null, concurrency: options.concurrency ?? 4, clock: systemClock, random: createRandom(1),
+    url: server.url,
+    model: null,
+    apiKey: null,
+    concurrency: options.concurrency ?? 4,
+    clock: systemClock,
+    random: createRandom(1),
     limits: { retriesMax: 0, backoffMs: 1 },
   });
   const driver = options.wrap?.(real) ?? real;
   const lanes = createMemoryLanes({ clock: systemClock, random: createRandom(2), limits: laneLimits });
   const store = new SegmentStore();
-  const state: { facts: WorkerFacts | null; withdraw: (withdrawal: Withdrawal) => void } = { facts: null, withdraw: () => undefined };
+  const state: { facts: WorkerFacts | null; withdraw: (withdrawal: Withdrawal) => void } = {
+    facts: null,
+    withdraw: () => undefined,
+  };
   const reports: Report[] = [];
   const left: string[] = [];
   const events: string[] = [];
@@ -82,7 +94,12 @@ async function openBed(options: BedOptions = {}): Promise<Bed> {
   const note = (_: unknown, event: string): void => void events.push(event);
   const log = { debug: note, info: note, warn: note, error: note, child: () => log };
   const worker = await startRolloutWorker({
-    id: "w1", hostId: "h1", driver, lanes, clock: systemClock, log,
+    id: "w1",
+    hostId: "h1",
+    driver,
+    lanes,
+    clock: systemClock,
+    log,
     link: createLocalLink(desk, { clock: systemClock, random: createRandom(3) }),
     limits: { ...quick, ...options.limits },
   });
@@ -92,7 +109,12 @@ async function openBed(options: BedOptions = {}): Promise<Bed> {
     () => worker.drain(0),
   );
   return {
-    worker, server, lanes, reports, left, events,
+    worker,
+    server,
+    lanes,
+    reports,
+    left,
+    events,
     get facts() {
       return state.facts;
     },
@@ -103,13 +125,20 @@ async function openBed(options: BedOptions = {}): Promise<Bed> {
     },
     withdraw: (withdrawal) => state.withdraw(withdrawal),
     add: (...jobs) => lanes.lane(LANE).add(jobs),
-    idle: () => expect.poll(() => lanes.lane(LANE).depth(), { timeout: 10_000 }).toEqual({ waiting: 0, running: 0 }),
+    idle: () =>
+      expect.poll(() => lanes.lane(LANE).depth(), { timeout: 10_000 }).toEqual({ waiting: 0, running: 0 }),
   };
 }
 
 function rolloutJob(id: string, prefix: readonly SegmentId[], asks: number): RolloutJob {
   return {
-    kind: "rollout", id, sweep: "s", task: "t", problem: "p", prefix, sampling,
+    kind: "rollout",
+    id,
+    sweep: "s",
+    task: "t",
+    problem: "p",
+    prefix,
+    sampling,
     asks: Array.from({ length: asks }, (_, sample) => ({ id: `${id}.${sample}`, sample, seed: 50 + sample })),
   };
 }
@@ -121,8 +150,18 @@ function asksOf(reports: readonly Report[]): readonly string[] {
 describe("rollout worker: jobs", () => {
   it("registers what its driver found", async () => {
     const bed = await openBed();
-    const found = { id: "h1", engine: "openai", model: "tiny", concurrency: 4, kvCapacityTokens: 16_000, contextTokens: 4096 };
-    expect(bed.facts).toEqual({ id: "w1", offers: { kind: "rollout", host: { ...found, reportsCachedTokens: true, canScore: true } } });
+    const found = {
+      id: "h1",
+      engine: "openai",
+      model: "tiny",
+      concurrency: 4,
+      kvCapacityTokens: 16_000,
+      contextTokens: 4096,
+    };
+    expect(bed.facts).toEqual({
+      id: "w1",
+      offers: { kind: "rollout", host: { ...found, reportsCachedTokens: true, canScore: true } },
+    });
   });
 
   it("reports every ask of every job once, within the host's concurrency", async () => {
@@ -136,13 +175,31 @@ describe("rollout worker: jobs", () => {
     expect(bed.server.openMax()).toBe(4);
     expect(bed.server.requests.some((request) => request["prompt"] === `${PROMPT}10 - 4 = 6\n`)).toBe(true);
     const [first] = bed.reports;
-    expect(first).toMatchObject({ sweep: "s", task: "t", job: "j1", attempt: 1, worker: "w1", host: "h1", result: { kind: "rollout" } });
-    expect(bed.worker.metrics()).toMatchObject({ rollouts: 40, failures: 0, inFlight: 0, jobsInHand: 0, hostUp: 1, cachedTokensUnknown: 0 });
+    expect(first).toMatchObject({
+      sweep: "s",
+      task: "t",
+      job: "j1",
+      attempt: 1,
+      worker: "w1",
+      host: "h1",
+      result: { kind: "rollout" },
+    });
+    expect(bed.worker.metrics()).toMatchObject({
+      rollouts: 40,
+      failures: 0,
+      inFlight: 0,
+      jobsInHand: 0,
+      hostUp: 1,
+      cachedTokensUnknown: 0,
+    });
   });
 
   it("completes a job only when its reports are acknowledged, and reports each as soon as it is finished", async () => {
     const held = Promise.withResolvers<void>();
-    const bed = await openBed({ concurrency: 1, accept: (report) => (report.ask === "j.1" ? held.promise : Promise.resolve()) });
+    const bed = await openBed({
+      concurrency: 1,
+      accept: (report) => (report.ask === "j.1" ? held.promise : Promise.resolve()),
+    });
     await bed.add(rolloutJob("j", [bed.keep(PROMPT)], 3));
     await expect.poll(() => asksOf(bed.reports)).toEqual(["j.0", "j.2"]);
     expect(await bed.lanes.lane(LANE).depth()).toEqual({ waiting: 0, running: 1 });
@@ -155,15 +212,33 @@ describe("rollout worker: jobs", () => {
     const bed = await openBed();
     const root = bed.keep(PROMPT);
     const step = bed.keep("10 - 4 = 6 left 5 6 6\n", root);
-    const verifier = bed.keep(JSON.stringify({ kind: "process-reward", prompt: "{text}|{prompt}?", positive: " good", negative: " bad" }));
+    const verifier = bed.keep(
+      JSON.stringify({
+        kind: "process-reward",
+        prompt: "{text}|{prompt}?",
+        positive: " good",
+        negative: " bad",
+      }),
+    );
     const job: VerificationJob = {
-      kind: "verification", id: "v1", sweep: "s", task: "t", problem: "p", problemData: root, verifier,
+      kind: "verification",
+      id: "v1",
+      sweep: "s",
+      task: "t",
+      problem: "p",
+      problemData: root,
+      verifier,
       asks: [{ id: "v.0", candidate: [root, step] }],
     };
     await bed.add(job);
     await bed.idle();
     expect(bed.reports).toHaveLength(1);
-    expect(bed.reports[0]?.result).toMatchObject({ kind: "verdict", verdict: "undecided", answer: null, reason: "a process reward" });
+    expect(bed.reports[0]?.result).toMatchObject({
+      kind: "verdict",
+      verdict: "undecided",
+      answer: null,
+      reason: "a process reward",
+    });
     expect(bed.reports[0]?.result).toHaveProperty("score", expect.closeTo(1 / (1 + Math.exp(-1.5))));
     expect(bed.server.requests.at(-1)?.["prompt"]).toBe(`10 - 4 = 6 left 5 6 6\n|${PROMPT}?`);
     expect(bed.worker.metrics().verifications).toBe(1);
@@ -174,10 +249,21 @@ describe("rollout worker: jobs", () => {
     const root = bed.keep(PROMPT);
     const verifier = bed.keep('{"kind":"exact"}');
     const ask = { id: "v.0", candidate: [root] };
-    await bed.add({ kind: "verification", id: "v1", sweep: "s", task: "t", problem: "p", problemData: root, verifier, asks: [ask] });
+    await bed.add({
+      kind: "verification",
+      id: "v1",
+      sweep: "s",
+      task: "t",
+      problem: "p",
+      problemData: root,
+      verifier,
+      asks: [ask],
+    });
     await bed.idle();
     expect(bed.reports[0]?.result).toMatchObject({
-      kind: "failure", reason: "verifier_invalid", message: expect.stringContaining('found "exact"'),
+      kind: "failure",
+      reason: "verifier_invalid",
+      message: expect.stringContaining('found "exact"'),
     });
   });
 
@@ -211,7 +297,9 @@ describe("rollout worker: withdrawals", () => {
     bed.withdraw({ job: "j", asks: ["j.1"] });
     await expect.poll(() => bed.reports.length).toBe(1);
     expect(bed.reports[0]).toMatchObject({
-      ask: "j.1", result: { kind: "cancelled" }, usage: { promptTokens: 0, cachedTokens: 0, completionTokens: 0 },
+      ask: "j.1",
+      result: { kind: "cancelled" },
+      usage: { promptTokens: 0, cachedTokens: 0, completionTokens: 0 },
     });
     bed.withdraw({ job: "hold", asks: ["hold.0"] });
     await bed.idle();
@@ -257,17 +345,25 @@ describe("rollout worker: failures", () => {
     await bed.idle();
     expect(bed.reports).toHaveLength(1);
     expect(bed.reports[0]).toMatchObject({ attempt: 3, result: { kind: "failure", reason: "host_rubbish" } });
-    expect(bed.reports[0]?.result).toHaveProperty("message", expect.stringContaining("expected a stream of events, found <html>"));
+    expect(bed.reports[0]?.result).toHaveProperty(
+      "message",
+      expect.stringContaining("expected a stream of events, found <html>"),
+    );
   });
 
   it("does not retry what retrying cannot mend, nor let it cost the siblings", async () => {
     const bed = await openBed({ concurrency: 1 });
-    const body = JSON.stringify({ error: { message: "This model's maximum context length is 4096 tokens", code: 400 } });
+    const body = JSON.stringify({
+      error: { message: "This model's maximum context length is 4096 tokens", code: 400 },
+    });
     bed.server.misbehave({ kind: "status", status: 400, body }, 1);
     await bed.add(rolloutJob("j", [bed.keep(PROMPT)], 2));
     await bed.idle();
     expect(bed.reports.map((report) => report.result.kind).toSorted()).toEqual(["failure", "rollout"]);
-    expect(bed.reports.find((report) => report.result.kind === "failure")).toMatchObject({ attempt: 1, result: { reason: "context_overflow" } });
+    expect(bed.reports.find((report) => report.result.kind === "failure")).toMatchObject({
+      attempt: 1,
+      result: { reason: "context_overflow" },
+    });
   });
 
   it("waits for a host that goes down, spends no attempt on it, and goes on when it is back", async () => {
@@ -282,7 +378,9 @@ describe("rollout worker: failures", () => {
     bed.server.setUp(true);
     await bed.idle();
     expect(bed.reports).toHaveLength(30);
-    expect(bed.reports.every((report) => report.result.kind === "rollout" && report.attempt === 1)).toBe(true);
+    expect(bed.reports.every((report) => report.result.kind === "rollout" && report.attempt === 1)).toBe(
+      true,
+    );
     expect(bed.events).toContain("host_up");
   });
 
@@ -290,7 +388,10 @@ describe("rollout worker: failures", () => {
     const bed = await openBed({ limits: { downMaxMs: 30 } });
     bed.server.setUp(false);
     await bed.add(rolloutJob("j", [bed.keep(PROMPT)], 2));
-    expect(await bed.worker.ended).toMatchObject({ code: "unavailable", message: expect.stringContaining("the host was down for") });
+    expect(await bed.worker.ended).toMatchObject({
+      code: "unavailable",
+      message: expect.stringContaining("the host was down for"),
+    });
     expect(bed.left).toEqual(["w1"]);
     expect(bed.reports).toEqual([]);
     expect(bed.events).toContain("host_lost");
@@ -309,12 +410,19 @@ describe("rollout worker: failures", () => {
   it("does not start on a host that is not there, and says why", async () => {
     const lanes = createMemoryLanes({ clock: systemClock, random: createRandom(2) });
     const driver = createOpenaiDriver({
-      url: "http://127.0.0.1:1", model: null, apiKey: null, concurrency: 1, clock: systemClock, random: createRandom(1),
+      url: "http://127.0.0.1:1",
+      model: null,
+      apiKey: null,
+      concurrency: 1,
+      clock: systemClock,
+      random: createRandom(1),
     });
     // The link is never used: the probe comes first.
     const link = createLocalLink({} as WorkerDesk, { clock: systemClock, random: createRandom(3) });
     const start = startRolloutWorker({ id: "w", hostId: "h", driver, lanes, link, clock: systemClock });
-    await expect(start).rejects.toThrow(/found no connection \(ECONNREFUSED.*from http:\/\/127\.0\.0\.1:1\/health/);
+    await expect(start).rejects.toThrow(
+      /found no connection \(ECONNREFUSED.*from http:\/\/127\.0\.0\.1:1\/health/,
+    );
   });
 
   it("waits at the start for a host that is loading, where it may", async () => {

@@ -11,7 +11,9 @@ function linkOf(texts: Readonly<Record<SegmentId, string>>) {
   const signals: (AbortSignal | undefined)[] = [];
   const gate = { open: Promise.resolve() };
   return {
-    asked, signals, gate,
+    asked,
+    signals,
+    gate,
     async segments(ids: readonly SegmentId[], signal?: AbortSignal): Promise<readonly Segment[]> {
       asked.push(ids);
       signals.push(signal);
@@ -38,7 +40,11 @@ describe("segment cache", () => {
   it("fetches what several wait for once", async () => {
     const link = linkOf({ a: "A", b: "B" });
     const cache = createSegmentCache({ link });
-    const texts = await Promise.all([cache.textOf(["a"], never), cache.textOf(["a", "b"], never), cache.textOf(["b"], never)]);
+    const texts = await Promise.all([
+      cache.textOf(["a"], never),
+      cache.textOf(["a", "b"], never),
+      cache.textOf(["b"], never),
+    ]);
     expect(texts).toEqual(["A", "AB", "B"]);
     expect(link.asked).toEqual([["a"], ["b"]]);
   });

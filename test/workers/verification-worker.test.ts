@@ -9,15 +9,25 @@ import { systemClock } from "../../services/runtime/clock.ts";
 import { CoppiceError } from "../../services/runtime/errors.ts";
 import { createRandom } from "../../services/runtime/random.ts";
 import { createVerifierPool, type VerifierPool } from "../../workers/verify/pool.ts";
-import { startVerificationWorker, type VerificationWorker } from "../../workers/verify/verification-worker.ts";
+import {
+  startVerificationWorker,
+  type VerificationWorker,
+} from "../../workers/verify/verification-worker.ts";
 
 // A thread's start takes a second or more on a busy machine.
 vi.setConfig({ testTimeout: 60_000 });
-const eventually = (check: () => void | Promise<void>): Promise<void> => vi.waitFor(check, { timeout: 30_000 });
+const eventually = (check: () => void | Promise<void>): Promise<void> =>
+  vi.waitFor(check, { timeout: 30_000 });
 
 const STUBBORN = new URL("../verify/stubborn-catalogue.ts", import.meta.url);
 const PROMPT = "4 5 6 10\n";
-const PROBLEM = JSON.stringify({ id: "g24-0900", prompt: "4 5 6 10", reference: null, tests: null, metadata: {} });
+const PROBLEM = JSON.stringify({
+  id: "g24-0900",
+  prompt: "4 5 6 10",
+  reference: null,
+  tests: null,
+  metadata: {},
+});
 
 /** The coordinator's and the queue's side of one worker, in the test's hands. */
 interface Bed {
@@ -30,8 +40,14 @@ interface Bed {
   /** Keeps a text for the worker to fetch. */
   keep(text: string, parent?: SegmentId | null): SegmentId;
   withdraw(withdrawal: Withdrawal): void;
-  deliver(job: VerificationJob, options?: { readonly attempt?: number; readonly isLast?: boolean; readonly signal?: AbortSignal }): Promise<void>;
-  job(texts: readonly string[], options?: { readonly verifier?: string; readonly problem?: string }): VerificationJob;
+  deliver(
+    job: VerificationJob,
+    options?: { readonly attempt?: number; readonly isLast?: boolean; readonly signal?: AbortSignal },
+  ): Promise<void>;
+  job(
+    texts: readonly string[],
+    options?: { readonly verifier?: string; readonly problem?: string },
+  ): VerificationJob;
 }
 
 interface BedOptions {
@@ -55,7 +71,11 @@ afterEach(async () => {
 
 async function openBed(options: BedOptions = {}): Promise<Bed> {
   const { threads = 2, concurrency = 4, catalogueUrl } = options;
-  const pool = await createVerifierPool({ clock: systemClock, threads, ...(catalogueUrl === undefined ? {} : { catalogueUrl }) });
+  const pool = await createVerifierPool({
+    clock: systemClock,
+    threads,
+    ...(catalogueUrl === undefined ? {} : { catalogueUrl }),
+  });
   pools.push(pool);
   const store = new SegmentStore();
   const reports: Report[] = [];
@@ -94,7 +114,15 @@ async function openBed(options: BedOptions = {}): Promise<Bed> {
     close: unused,
   };
   const limits = options.segmentsMs === undefined ? {} : { segmentsMs: options.segmentsMs };
-  const worker = await startVerificationWorker({ id: "verifier-1", lanes, link, clock: systemClock, pool, concurrency, limits });
+  const worker = await startVerificationWorker({
+    id: "verifier-1",
+    lanes,
+    link,
+    clock: systemClock,
+    pool,
+    concurrency,
+    limits,
+  });
   if (facts === null) throw new Error("the worker did not register");
   const keep = (text: string, parent: SegmentId | null = null): SegmentId => {
     const id = segmentId(parent, text);
@@ -115,7 +143,7 @@ async function openBed(options: BedOptions = {}): Promise<Bed> {
       const [consumer] = consumed.values();
       await consumer?.handle({ job, attempt, isLast, signal });
     },
-    job: (texts, { verifier = "{\"kind\":\"game24\"}", problem = PROBLEM } = {}) => {
+    job: (texts, { verifier = '{"kind":"game24"}', problem = PROBLEM } = {}) => {
       const prompt = keep(PROMPT);
       jobs += 1;
       return {
@@ -138,7 +166,10 @@ describe("the verification worker", () => {
   test("registers its kinds and takes jobs from the lanes that it is told", async () => {
     const bed = await openBed();
     const verifiers = ["exact", "game24", "numeric"];
-    expect(bed.facts).toEqual({ id: "verifier-1", offers: { kind: "verification", verifiers, concurrency: 4 } });
+    expect(bed.facts).toEqual({
+      id: "verifier-1",
+      offers: { kind: "verification", verifiers, concurrency: 4 },
+    });
     expect([...bed.consumed.keys()]).toEqual(["verify-exact", "verify-game24", "verify-numeric"]);
     expect([...bed.consumed.values()].map(({ concurrency }) => concurrency)).toEqual([4, 4, 4]);
     await bed.worker.drain(250);
@@ -166,7 +197,14 @@ describe("the verification worker", () => {
     });
     expect(byAsk["0.1/1"]?.result).toMatchObject({ verdict: "incorrect" });
     expect(byAsk["0.2/1"]?.result).toMatchObject({ verdict: "correct", answer: "10 + 4 * 5 - 6" });
-    expect(bed.worker.metrics()).toMatchObject({ jobs: 1, correct: 2, incorrect: 1, undecided: 0, jobs_in_flight: 0, asks_in_flight: 0 });
+    expect(bed.worker.metrics()).toMatchObject({
+      jobs: 1,
+      correct: 2,
+      incorrect: 1,
+      undecided: 0,
+      jobs_in_flight: 0,
+      asks_in_flight: 0,
+    });
   });
 
   test("joins a candidate's segments and leaves its prompt out", async () => {
@@ -176,8 +214,13 @@ describe("the verification worker", () => {
     const second = bed.keep("4 * 5 = 20 left 4 20\n", first);
     const third = bed.keep("4 + 20 = 24 left 24\n", second);
     const candidates = [[prompt, first, second, third], [prompt, first, second], [prompt], []];
-    await bed.deliver({ ...bed.job([]), asks: candidates.map((candidate, i) => ({ id: `${i}/0`, candidate })) });
-    const verdicts = bed.reports.map(({ ask, result }) => [ask, result.kind === "verdict" && result.verdict] as const);
+    await bed.deliver({
+      ...bed.job([]),
+      asks: candidates.map((candidate, i) => ({ id: `${i}/0`, candidate })),
+    });
+    const verdicts = bed.reports.map(
+      ({ ask, result }) => [ask, result.kind === "verdict" && result.verdict] as const,
+    );
     expect(new Map(verdicts)).toEqual(
       new Map([
         ["0/0", "correct"],
@@ -194,7 +237,10 @@ describe("the verification worker", () => {
     const handled = bed.deliver(bed.job(["hang", "answer 1"], { verifier: spec }));
     await eventually(() => expect(bed.reports.map(({ ask }) => ask)).toEqual(["0.1/1"]));
     await handled;
-    expect(bed.reports[1]).toMatchObject({ ask: "0.0/1", result: { verdict: "undecided", reason: "took longer than 1000 ms" } });
+    expect(bed.reports[1]).toMatchObject({
+      ask: "0.0/1",
+      result: { verdict: "undecided", reason: "took longer than 1000 ms" },
+    });
     expect(bed.worker.metrics()).toMatchObject({ undecided: 1, terminations: 1, crashes: 0 });
   });
 
@@ -239,17 +285,19 @@ describe("the verification worker", () => {
 
   test("fails every ask of a job whose verifier it does not know or cannot use, naming what it knows", async () => {
     const bed = await openBed();
-    const specs = ["{\"kind\":\"math\"}", "{\"kind\":\"exact\",\"ignore_case\":1}", "[]", "not JSON"];
+    const specs = ['{"kind":"math"}', '{"kind":"exact","ignore_case":1}', "[]", "not JSON"];
     for (const verifier of specs) await bed.deliver(bed.job(["24"], { verifier }));
     await bed.deliver(bed.job(["24", "25"], { problem: "{" }));
-    const messages = bed.reports.map(({ result }) => (result.kind === "failure" ? `${result.reason}: ${result.message}` : ""));
+    const messages = bed.reports.map(({ result }) =>
+      result.kind === "failure" ? `${result.reason}: ${result.message}` : "",
+    );
     expect(messages).toEqual([
-      "bad_verifier: job job-1: expected a verifier of kind exact, game24, numeric; found \"math\"",
-      "bad_verifier: job job-2: verifier exact: ignore_case must be true or false, found \"1\"",
-      "bad_verifier: job job-3: expected a verifier's specification as a JSON object, found \"[]\"",
-      "bad_verifier: job job-4: expected a verifier's specification as JSON, found \"not JSON\"",
-      "bad_verifier: job job-5: expected a problem as JSON, found \"{\"",
-      "bad_verifier: job job-5: expected a problem as JSON, found \"{\"",
+      'bad_verifier: job job-1: expected a verifier of kind exact, game24, numeric; found "math"',
+      'bad_verifier: job job-2: verifier exact: ignore_case must be true or false, found "1"',
+      'bad_verifier: job job-3: expected a verifier\'s specification as a JSON object, found "[]"',
+      'bad_verifier: job job-4: expected a verifier\'s specification as JSON, found "not JSON"',
+      'bad_verifier: job job-5: expected a problem as JSON, found "{"',
+      'bad_verifier: job job-5: expected a problem as JSON, found "{"',
     ]);
   });
 
@@ -274,20 +322,33 @@ describe("the verification worker", () => {
     expect(bed.reports).toEqual([]);
     await bed.deliver(job, { attempt: 4, isLast: true });
     expect(bed.reports).toMatchObject([
-      { ask: "0.0/1", attempt: 4, result: { kind: "failure", reason: "verifier_unavailable", message: "job job-1, attempt 4: coordinator:7070 is not there" } },
+      {
+        ask: "0.0/1",
+        attempt: 4,
+        result: {
+          kind: "failure",
+          reason: "verifier_unavailable",
+          message: "job job-1, attempt 4: coordinator:7070 is not there",
+        },
+      },
     ]);
   });
 
   test("does not wait for segments for ever", async () => {
     const segments = (): Promise<never> => new Promise(() => {});
     const bed = await openBed({ segments, segmentsMs: 20 });
-    await expect(bed.deliver(bed.job(["4*5+10-6"]))).rejects.toMatchObject({ code: "deadline_exceeded", isRetryable: true });
+    await expect(bed.deliver(bed.job(["4*5+10-6"]))).rejects.toMatchObject({
+      code: "deadline_exceeded",
+      isRetryable: true,
+    });
   });
 
   test("stops without a report when it lost the job", async () => {
     const bed = await openBed({ catalogueUrl: STUBBORN, threads: 1 });
     const lost = new AbortController();
-    const handled = bed.deliver(bed.job(["hang", "answer 1"], { verifier: STUBBORN_SPEC }), { signal: lost.signal });
+    const handled = bed.deliver(bed.job(["hang", "answer 1"], { verifier: STUBBORN_SPEC }), {
+      signal: lost.signal,
+    });
     await eventually(() => expect(bed.worker.metrics()).toMatchObject({ running: 1, waiting: 1 }));
     lost.abort(new Error("lock lost"));
     await expect(handled).rejects.toThrow("lock lost");
@@ -308,16 +369,31 @@ describe("the verification worker", () => {
     const bed = await openBed();
     const { consumed } = bed;
     const sampling = { temperature: 0, topP: 1, topK: 0, minP: 0, maxTokens: 1, stop: [] };
-    const job = { kind: "rollout", id: "job-1", sweep: "s", task: "t", problem: "p", prefix: [], sampling, asks: [] } as const;
+    const job = {
+      kind: "rollout",
+      id: "job-1",
+      sweep: "s",
+      task: "t",
+      problem: "p",
+      prefix: [],
+      sampling,
+      asks: [],
+    } as const;
     const [consumer] = consumed.values();
     const handled = consumer?.handle({ job, attempt: 1, isLast: true, signal: new AbortController().signal });
-    await expect(handled).rejects.toThrow("expected a verification job on this lane, found rollout job job-1");
+    await expect(handled).rejects.toThrow(
+      "expected a verification job on this lane, found rollout job job-1",
+    );
   });
 });
 
 describe("the verification worker on the lanes of one process", () => {
   const openLanes = (): Lanes =>
-    createMemoryLanes({ clock: systemClock, random: createRandom(1), limits: { ...DEFAULT_LANE_LIMITS, backoffMs: 1 } });
+    createMemoryLanes({
+      clock: systemClock,
+      random: createRandom(1),
+      limits: { ...DEFAULT_LANE_LIMITS, backoffMs: 1 },
+    });
 
   test("reports every ask of every job once and leaves the lane empty", async () => {
     const lanes = openLanes();

@@ -1,7 +1,8 @@
 import type { CoppiceError } from "../../services/runtime/errors.ts";
 
 /** How the engines word that prompt and completion do not fit. */
-const CONTEXT_OVERFLOW = /context (length|size|window)|exceed[a-z]* .*context|maximum (model|sequence) length|max_model_len/i;
+const CONTEXT_OVERFLOW =
+  /context (length|size|window)|exceed[a-z]* .*context|maximum (model|sequence) length|max_model_len/i;
 
 /** The class of a failed ask, for counting. */
 export function failureReason(error: CoppiceError): string {

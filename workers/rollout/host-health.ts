@@ -75,11 +75,19 @@ export class HostHealth {
     this.#isUp = false;
     const downSinceMs = this.#clock.monotonicMs();
     this.#log.warn({ message: why.message, probe: messageOf(trouble) }, "host_down");
-    for (let waitMs = this.#limits.downBackoffMs; ; waitMs = Math.min(waitMs * 2, this.#limits.downBackoffMaxMs)) {
+    for (
+      let waitMs = this.#limits.downBackoffMs;
+      ;
+      waitMs = Math.min(waitMs * 2, this.#limits.downBackoffMaxMs)
+    ) {
       const downMs = this.#clock.monotonicMs() - downSinceMs;
       if (downMs >= this.#limits.downMaxMs) {
         this.#log.error({ down_ms: Math.round(downMs), message: messageOf(trouble) }, "host_lost");
-        throw new CoppiceError("unavailable", `the host was down for ${Math.round(downMs)} ms: ${messageOf(trouble)}`, { cause: trouble });
+        throw new CoppiceError(
+          "unavailable",
+          `the host was down for ${Math.round(downMs)} ms: ${messageOf(trouble)}`,
+          { cause: trouble },
+        );
       }
       await sleep(this.#clock, Math.min(waitMs, this.#limits.downMaxMs - downMs), this.#stop);
       trouble = await this.#trouble();
@@ -111,7 +119,12 @@ export async function probeWithin<T>(
 ): Promise<T> {
   const deadline = new AbortController();
   const timer = clock.after(probeMs, () => {
-    deadline.abort(new CoppiceError("deadline_exceeded", `expected the host to answer its probe within ${probeMs} ms, found nothing`));
+    deadline.abort(
+      new CoppiceError(
+        "deadline_exceeded",
+        `expected the host to answer its probe within ${probeMs} ms, found nothing`,
+      ),
+    );
   });
   try {
     return await probe(AbortSignal.any([deadline.signal, signal]));

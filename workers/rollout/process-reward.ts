@@ -15,9 +15,14 @@ export function parseProcessReward(text: string): ProcessRewardSpec {
   try {
     parsed = JSON.parse(text);
   } catch (error) {
-    throw new CoppiceError("invalid_argument", `expected a verifier as JSON, found ${text.slice(0, 80)} (${messageOf(error)})`);
+    throw new CoppiceError(
+      "invalid_argument",
+      `expected a verifier as JSON, found ${text.slice(0, 80)} (${messageOf(error)})`,
+    );
   }
-  const fields = new Map<string, unknown>(typeof parsed === "object" && parsed !== null ? Object.entries(parsed) : []);
+  const fields = new Map<string, unknown>(
+    typeof parsed === "object" && parsed !== null ? Object.entries(parsed) : [],
+  );
   if (fields.get("kind") !== "process-reward") {
     throw new CoppiceError(
       "invalid_argument",
@@ -27,9 +32,16 @@ export function parseProcessReward(text: string): ProcessRewardSpec {
   const textField = (key: string, absent: string): string => {
     const value = fields.get(key) ?? absent;
     if (typeof value === "string" && value !== "") return value;
-    throw new CoppiceError("invalid_argument", `expected "${key}" of process-reward as a string, found ${JSON.stringify(value)}`);
+    throw new CoppiceError(
+      "invalid_argument",
+      `expected "${key}" of process-reward as a string, found ${JSON.stringify(value)}`,
+    );
   };
-  return { prompt: textField("prompt", "{prompt}{text}?"), positive: textField("positive", " good"), negative: textField("negative", " bad") };
+  return {
+    prompt: textField("prompt", "{prompt}{text}?"),
+    positive: textField("positive", " good"),
+    negative: textField("negative", " bad"),
+  };
 }
 
 /** @param candidate The segments' texts of the path: the rendered prompt, then the rest. */

@@ -8,7 +8,15 @@
  * aborted reports nothing more: the job is somebody else's.
  */
 import type { CoordinatorLink, HostFacts, Registration, Withdrawal } from "../../services/link/link.ts";
-import type { AttemptUsage, Job, Report, RolloutAsk, RolloutJob, VerificationAsk, VerificationJob } from "../../services/queue/job.ts";
+import type {
+  AttemptUsage,
+  Job,
+  Report,
+  RolloutAsk,
+  RolloutJob,
+  VerificationAsk,
+  VerificationJob,
+} from "../../services/queue/job.ts";
 import type { Delivery, LaneConsumer, Lanes } from "../../services/queue/lanes.ts";
 import { sleep, type Clock } from "../../services/runtime/clock.ts";
 import { asCoppiceError, CoppiceError, messageOf } from "../../services/runtime/errors.ts";
@@ -120,7 +128,10 @@ async function firstProbe(options: RolloutWorkerOptions, limits: RolloutWorkerLi
       signal.throwIfAborted();
       const leftMs = untilMs - clock.monotonicMs();
       if (!asCoppiceError(error).isRetryable || leftMs <= 0) throw error;
-      log.warn({ host: options.hostId, message: messageOf(error), left_ms: Math.round(leftMs) }, "host_not_up_yet");
+      log.warn(
+        { host: options.hostId, message: messageOf(error), left_ms: Math.round(leftMs) },
+        "host_not_up_yet",
+      );
       await sleep(clock, Math.min(waitMs, leftMs), signal);
     }
   }
@@ -141,7 +152,11 @@ interface Answered {
 }
 
 /** Answers one ask of a job whose texts are fetched. */
-type AskServer = (ask: RolloutAsk | VerificationAsk, hand: AskInHand, signal: AbortSignal) => Promise<Answered>;
+type AskServer = (
+  ask: RolloutAsk | VerificationAsk,
+  hand: AskInHand,
+  signal: AbortSignal,
+) => Promise<Answered>;
 
 const NO_USAGE: AttemptUsage = { promptTokens: 0, cachedTokens: 0, completionTokens: 0 };
 const UNKNOWN_USAGE: AttemptUsage = { promptTokens: null, cachedTokens: null, completionTokens: null };
@@ -161,8 +176,17 @@ class Worker implements RolloutWorker {
   readonly #reported: Bounded<string, Set<string>>;
   readonly #withdrawn: Bounded<string, number>;
   readonly #counts = {
-    inFlight: 0, rollouts: 0, verifications: 0, failures: 0, cancelled: 0, retries: 0,
-    promptTokens: 0, cachedTokens: 0, completionTokens: 0, cachedTokensUnknown: 0, completionTokensUnknown: 0,
+    inFlight: 0,
+    rollouts: 0,
+    verifications: 0,
+    failures: 0,
+    cancelled: 0,
+    retries: 0,
+    promptTokens: 0,
+    cachedTokens: 0,
+    completionTokens: 0,
+    cachedTokensUnknown: 0,
+    completionTokensUnknown: 0,
   };
   #consumers: readonly LaneConsumer[] = [];
   #leaving: Promise<void> | null = null;
@@ -235,14 +259,19 @@ class Worker implements RolloutWorker {
     try {
       const serve = await this.#prepare(delivery);
       if (serve === null) return;
-      const outcomes = await Promise.allSettled(asks.map((ask) => this.#answer(delivery, ask, { hands, serve, reported })));
+      const outcomes = await Promise.allSettled(
+        asks.map((ask) => this.#answer(delivery, ask, { hands, serve, reported })),
+      );
       const failed = outcomes.find((outcome) => outcome.status === "rejected");
       if (failed !== undefined) throw failed.reason;
       this.#reported.delete(job.id);
     } catch (error) {
       this.#counts.retries += 1;
       if (reported.size > 0) this.#reported.set(job.id, reported);
-      this.#log.warn({ job: job.id, task: job.task, attempt: delivery.attempt, message: messageOf(error) }, "delivery_failed");
+      this.#log.warn(
+        { job: job.id, task: job.task, attempt: delivery.attempt, message: messageOf(error) },
+        "delivery_failed",
+      );
       throw error;
     } finally {
       if (this.#inHand.get(job.id) === hands) this.#inHand.delete(job.id);
@@ -250,7 +279,12 @@ class Worker implements RolloutWorker {
   }
 
   #takeUp(job: Job, ask: string): AskInHand {
-    const hand: AskInHand = { abort: new AbortController(), isWithdrawn: false, usage: NO_USAGE, startedMs: this.#options.clock.nowMs() };
+    const hand: AskInHand = {
+      abort: new AbortController(),
+      isWithdrawn: false,
+      usage: NO_USAGE,
+      startedMs: this.#options.clock.nowMs(),
+    };
     const untilMs = this.#withdrawn.get(askKey(job.id, ask)) ?? 0;
     if (untilMs > this.#options.clock.monotonicMs()) withdraw(hand);
     this.#withdrawn.delete(askKey(job.id, ask));
@@ -274,11 +308,16 @@ class Worker implements RolloutWorker {
     const { job } = delivery;
     const signal = AbortSignal.any([delivery.signal, this.#stop.signal]);
     try {
-      return job.kind === "rollout" ? await this.#prepareRollouts(job, signal) : await this.#prepareVerifications(job, signal);
+      return job.kind === "rollout"
+        ? await this.#prepareRollouts(job, signal)
+        : await this.#prepareVerifications(job, signal);
     } catch (error) {
       const failure = asCoppiceError(error);
       if (failure.code === "not_found") {
-        this.#log.debug({ job: job.id, task: job.task, message: failure.message }, "job_of_a_task_that_is_over");
+        this.#log.debug(
+          { job: job.id, task: job.task, message: failure.message },
+          "job_of_a_task_that_is_over",
+        );
         return null;
       }
       if (signal.aborted || (failure.isRetryable && !delivery.isLast)) throw error;
@@ -296,7 +335,12 @@ class Worker implements RolloutWorker {
       if (ask === undefined) throw new CoppiceError("internal", `job ${job.id} has no ask ${id}`);
       return this.#options.driver.sample(
         {
-          prompt, prefix, problem: job.problem, sample: ask.sample, seed: ask.seed, sampling: job.sampling,
+          prompt,
+          prefix,
+          problem: job.problem,
+          sample: ask.sample,
+          seed: ask.seed,
+          sampling: job.sampling,
           depth: job.prefix.length - 1,
           onUsage: (usage) => {
             hand.usage = usage;
@@ -310,11 +354,16 @@ class Worker implements RolloutWorker {
   async #prepareVerifications(job: VerificationJob, signal: AbortSignal): Promise<AskServer> {
     const spec = parseProcessReward(await this.#segments.textOf([job.verifier], signal));
     const candidates = new Map(
-      await Promise.all(job.asks.map(async (ask) => [ask.id, await this.#segments.textsOf(ask.candidate, signal)] as const)),
+      await Promise.all(
+        job.asks.map(async (ask) => [ask.id, await this.#segments.textsOf(ask.candidate, signal)] as const),
+      ),
     );
     return async ({ id }, _hand, askSignal) => {
       const prompt = judgingPrompt(spec, candidates.get(id) ?? []);
-      const { score, usage } = await this.#options.driver.score({ prompt, positive: spec.positive, negative: spec.negative }, askSignal);
+      const { score, usage } = await this.#options.driver.score(
+        { prompt, positive: spec.positive, negative: spec.negative },
+        askSignal,
+      );
       return { result: processRewardVerdict(score), usage };
     };
   }
@@ -323,7 +372,15 @@ class Worker implements RolloutWorker {
   async #answer(
     delivery: Delivery,
     ask: RolloutAsk | VerificationAsk,
-    { hands, serve, reported }: { readonly hands: ReadonlyMap<string, AskInHand>; readonly serve: AskServer; readonly reported: Set<string> },
+    {
+      hands,
+      serve,
+      reported,
+    }: {
+      readonly hands: ReadonlyMap<string, AskInHand>;
+      readonly serve: AskServer;
+      readonly reported: Set<string>;
+    },
   ): Promise<void> {
     const hand = hands.get(ask.id);
     if (hand === undefined) return;
@@ -352,7 +409,7 @@ class Worker implements RolloutWorker {
 
   /** Has the driver do it when a slot is free and the host is up; waits for a host that goes down meanwhile. */
   async #serve(call: () => Promise<Answered>, hand: AskInHand, signal: AbortSignal): Promise<Answered> {
-    for (let recoveries = 0; ; ) {
+    for (let recoveries = 0; ;) {
       await this.#health.ready(signal);
       await this.#slots.take(signal);
       let failure: CoppiceError;
@@ -368,7 +425,8 @@ class Worker implements RolloutWorker {
       } finally {
         this.#slots.give();
       }
-      if (recoveries >= this.#limits.recoveriesMax || !(await this.#recovered(failure, signal))) throw failure;
+      if (recoveries >= this.#limits.recoveriesMax || !(await this.#recovered(failure, signal)))
+        throw failure;
       recoveries += 1;
     }
   }
@@ -382,7 +440,9 @@ class Worker implements RolloutWorker {
       this.#stop.abort(error);
       if (this.#leaving === null) {
         this.#leaving = this.#leave(0, asCoppiceError(error));
-        this.#leaving.catch((trouble: unknown) => this.#log.warn({ message: messageOf(trouble) }, "leaving_failed"));
+        this.#leaving.catch((trouble: unknown) =>
+          this.#log.warn({ message: messageOf(trouble) }, "leaving_failed"),
+        );
       }
       throw error;
     }
@@ -391,15 +451,27 @@ class Worker implements RolloutWorker {
   async #probeAgain(signal: AbortSignal): Promise<void> {
     const { model } = await this.#options.driver.probe(signal);
     if (model !== this.host.model) {
-      throw new CoppiceError("failed_precondition", `expected the host to serve ${this.host.model} still, found ${model}`);
+      throw new CoppiceError(
+        "failed_precondition",
+        `expected the host to serve ${this.host.model} still, found ${model}`,
+      );
     }
   }
 
   #reportOf(delivery: Delivery, ask: string, startedMs: number, { result, usage }: Answered): Report {
     const { job, attempt } = delivery;
     return {
-      sweep: job.sweep, task: job.task, ask, job: job.id, attempt, worker: this.#options.id, host: this.host.id,
-      result, usage, startedMs, endedMs: this.#options.clock.nowMs(),
+      sweep: job.sweep,
+      task: job.task,
+      ask,
+      job: job.id,
+      attempt,
+      worker: this.#options.id,
+      host: this.host.id,
+      result,
+      usage,
+      startedMs,
+      endedMs: this.#options.clock.nowMs(),
     };
   }
 

@@ -10,7 +10,8 @@ export class Slots {
   readonly #waiters = new Set<Waiter>();
 
   constructor(count: number) {
-    if (count < 1) throw new CoppiceError("invalid_argument", `expected a host with at least 1 sequence, found ${count}`);
+    if (count < 1)
+      throw new CoppiceError("invalid_argument", `expected a host with at least 1 sequence, found ${count}`);
     this.#free = count;
   }
 

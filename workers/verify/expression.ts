@@ -15,7 +15,12 @@ export type Operator = "+" | "-" | "*" | "/";
 export type Expression =
   | { readonly kind: "number"; readonly digits: string }
   | { readonly kind: "negative"; readonly of: Expression }
-  | { readonly kind: "binary"; readonly operator: Operator; readonly left: Expression; readonly right: Expression };
+  | {
+      readonly kind: "binary";
+      readonly operator: Operator;
+      readonly left: Expression;
+      readonly right: Expression;
+    };
 
 /** What is wrong with an expression; `message` is a verdict's reason. */
 export class ExpressionError extends Error {
@@ -72,12 +77,12 @@ export function parseExpression(text: string): Expression {
     if (next === "(") {
       at += 1;
       const inner = sum(depth + 1);
-      if (peek() !== ")") fail("an operator or \")\"");
+      if (peek() !== ")") fail('an operator or ")"');
       at += 1;
       return inner;
     }
     const digits = /^[0-9]+/.exec(text.slice(at))?.[0];
-    if (digits === undefined) fail("a number, \"-\" or \"(\"");
+    if (digits === undefined) fail('a number, "-" or "("');
     at += digits.length;
     return { kind: "number", digits };
   }
@@ -156,8 +161,14 @@ function termsOf(expression: Expression, sign: 1 | -1): Term[] {
   }
   const factors = factorsOf(expression, false);
   const isFlipped = factors.filter((factor) => factor.isNegative).length % 2 === 1;
-  const over = factors.filter((factor) => !factor.isInverse && factor.text !== "").map((factor) => factor.text).toSorted(compareText);
-  const under = factors.filter((factor) => factor.isInverse).map((factor) => factor.text).toSorted(compareText);
+  const over = factors
+    .filter((factor) => !factor.isInverse && factor.text !== "")
+    .map((factor) => factor.text)
+    .toSorted(compareText);
+  const under = factors
+    .filter((factor) => factor.isInverse)
+    .map((factor) => factor.text)
+    .toSorted(compareText);
   return [{ sign: isFlipped ? opposite : sign, text: [over.join(" * "), ...under].join(" / ") }];
 }
 

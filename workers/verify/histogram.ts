@@ -14,7 +14,9 @@ export interface Histogram {
 }
 
 /** Bounds of latencies in milliseconds. */
-export const LATENCY_BOUNDS_MS: readonly number[] = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1_000, 2_000, 5_000, 10_000, 60_000];
+export const LATENCY_BOUNDS_MS: readonly number[] = [
+  1, 2, 5, 10, 20, 50, 100, 200, 500, 1_000, 2_000, 5_000, 10_000, 60_000,
+];
 
 export function createHistogram(bounds: readonly number[] = LATENCY_BOUNDS_MS): Histogram {
   const counts = Array.from({ length: bounds.length + 1 }, () => 0);

@@ -36,7 +36,9 @@ export function extractNumber(text: string, place: Place, percent: PercentReadin
     if (hashes < 0) return none("expected a number after ####, found no ####");
     const line = text.slice(hashes + 4).split("\n", 1)[0] ?? "";
     const match = matches(plain(line))[0];
-    return match === undefined ? none(`expected a number after ####, found ${quote(line.trim())}`) : read(match, percent);
+    return match === undefined
+      ? none(`expected a number after ####, found ${quote(line.trim())}`)
+      : read(match, percent);
   }
   const box = Math.max(text.lastIndexOf("\\boxed{"), text.lastIndexOf("\\fbox{"));
   if (place === "boxed" || (place === "auto" && box >= 0)) {
@@ -46,7 +48,9 @@ export function extractNumber(text: string, place: Place, percent: PercentReadin
   const last = matches(plain(text)).at(-1);
   if (last !== undefined) return read(last, percent);
   const end = lastLine(text);
-  return none(end === "" ? "the candidate is empty" : `expected a number, found none; the last line is ${quote(end)}`);
+  return none(
+    end === "" ? "the candidate is empty" : `expected a number, found none; the last line is ${quote(end)}`,
+  );
 }
 
 /** A box must hold one number and nothing that computes: `x = 5`, `\$5` and `5 \text{ cm}`, but not `5\sqrt{2}`. */
@@ -60,10 +64,12 @@ function fromBox(text: string, box: number, percent: PercentReading): Extraction
     .trim();
   const found = matches(bare);
   const only = found[0];
-  if (only === undefined || found.length > 1) return none(`expected one number in \\boxed{}, found ${quote(content)}`);
+  if (only === undefined || found.length > 1)
+    return none(`expected one number in \\boxed{}, found ${quote(content)}`);
   const before = bare.slice(0, only.index);
   const after = bare.slice(only.index + only[0].length);
-  const isNumber = /^(?:[A-Za-z] ?= ?)?$/.test(before) && /^(?:(?: |(?=[A-Za-z]{2}))[A-Za-z ]+)?\.?$/.test(after);
+  const isNumber =
+    /^(?:[A-Za-z] ?= ?)?$/.test(before) && /^(?:(?: |(?=[A-Za-z]{2}))[A-Za-z ]+)?\.?$/.test(after);
   return isNumber ? read(only, percent) : none(`expected one number in \\boxed{}, found ${quote(content)}`);
 }
 
@@ -106,7 +112,8 @@ function read(match: RegExpExecArray, percent: PercentReading): Extraction {
 }
 
 function unreadable(body: string): string {
-  if (body.length > NUMBER_CHARS_MAX) return `the number ${quote(body)} is longer than ${NUMBER_CHARS_MAX} characters`;
+  if (body.length > NUMBER_CHARS_MAX)
+    return `the number ${quote(body)} is longer than ${NUMBER_CHARS_MAX} characters`;
   if (/[eE]/.test(body)) return `the exponent of ${quote(body)} is beyond ${EXPONENT_MAX}`;
   return `${quote(body)} divides by zero`;
 }

@@ -101,7 +101,12 @@ export async function createVerifierPool(options: {
 }
 
 function verifiersOf(loaded: unknown, url: URL): readonly Verifier[] {
-  if (typeof loaded === "object" && loaded !== null && "VERIFIERS" in loaded && Array.isArray(loaded.VERIFIERS)) {
+  if (
+    typeof loaded === "object" &&
+    loaded !== null &&
+    "VERIFIERS" in loaded &&
+    Array.isArray(loaded.VERIFIERS)
+  ) {
     return loaded.VERIFIERS as readonly Verifier[]; // A catalogue is code of ours; its own types were checked there.
   }
   throw new CoppiceError("invalid_argument", `expected ${url.href} to export VERIFIERS, a list of verifiers`);
@@ -144,7 +149,10 @@ class ThreadPool implements VerifierPool {
     const verifier = this.#verifiers.get(spec.kind);
     if (verifier === undefined) {
       const known = this.kinds.join(", ");
-      throw new CoppiceError("invalid_argument", `expected a verifier of kind ${known}; found ${JSON.stringify(spec.kind)}`);
+      throw new CoppiceError(
+        "invalid_argument",
+        `expected a verifier of kind ${known}; found ${JSON.stringify(spec.kind)}`,
+      );
     }
     return parseOptions(verifier, spec).timeout_ms;
   }
@@ -185,7 +193,10 @@ class ThreadPool implements VerifierPool {
   #refuseWhenFull(): void {
     if (this.#isClosed) throw new CoppiceError("unavailable", "the verifier pool is closed");
     if (this.#waiting.size < this.#limits.waitingMax) return;
-    throw new CoppiceError("resource_exhausted", `expected at most ${this.#limits.waitingMax} verifications to wait, found as many`);
+    throw new CoppiceError(
+      "resource_exhausted",
+      `expected at most ${this.#limits.waitingMax} verifications to wait, found as many`,
+    );
   }
 
   metrics(): PoolMetrics {
@@ -221,7 +232,9 @@ class ThreadPool implements VerifierPool {
     thread.state = "running";
     thread.verification = verification;
     thread.startedMs = this.#clock.monotonicMs();
-    thread.timer = this.#clock.after(verification.timeoutMs, () => this.#overrun(thread), { keepAlive: true });
+    thread.timer = this.#clock.after(verification.timeoutMs, () => this.#overrun(thread), {
+      keepAlive: true,
+    });
     const task: ThreadTask = { spec: verification.spec, candidate: verification.candidate };
     thread.worker.postMessage(task);
   }

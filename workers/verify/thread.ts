@@ -17,7 +17,9 @@ export interface ThreadTask {
   readonly candidate: Candidate;
 }
 
-export type ThreadMessage = { readonly kind: "ready" } | { readonly kind: "verdict"; readonly verdict: VerdictResult };
+export type ThreadMessage =
+  | { readonly kind: "ready" }
+  | { readonly kind: "verdict"; readonly verdict: VerdictResult };
 
 function verdictOf(verifiers: readonly Verifier[], { spec, candidate }: ThreadTask): VerdictResult {
   const verifier = verifiers.find(({ kind }) => kind === spec.kind);

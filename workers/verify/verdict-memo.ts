@@ -32,5 +32,7 @@ export function createVerdictMemo(entriesMax: number): VerdictMemo {
 /** A hash of all that a verdict depends on: specification, problem, prompt and text. */
 export function memoKey(spec: VerifierSpec, candidate: Candidate): string {
   const { prompt, text, problem } = candidate;
-  return createHash("sha256").update(JSON.stringify([spec, problem, prompt, text])).digest("base64");
+  return createHash("sha256")
+    .update(JSON.stringify([spec, problem, prompt, text]))
+    .digest("base64");
 }

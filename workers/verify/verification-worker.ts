@@ -9,7 +9,12 @@
  */
 import type { CoordinatorLink, Registration, Withdrawal } from "../../services/link/link.ts";
 import type {
-  FailureResult, ProblemData, Report, VerificationAsk, VerificationJob, VerifierSpec,
+  FailureResult,
+  ProblemData,
+  Report,
+  VerificationAsk,
+  VerificationJob,
+  VerifierSpec,
 } from "../../services/queue/job.ts";
 import type { Delivery, LaneConsumer, Lanes } from "../../services/queue/lanes.ts";
 import type { Clock } from "../../services/runtime/clock.ts";
@@ -75,7 +80,9 @@ export interface VerificationWorkerOptions {
 }
 
 /** Registers and starts to take jobs. Rejects with the signal's reason when it aborts before the coordinator answers. */
-export async function startVerificationWorker(options: VerificationWorkerOptions): Promise<VerificationWorker> {
+export async function startVerificationWorker(
+  options: VerificationWorkerOptions,
+): Promise<VerificationWorker> {
   const { id, link, lanes, pool, concurrency, log = silentLog } = options;
   const offers = { kind: "verification", verifiers: pool.kinds, concurrency } as const;
   const bench = new Bench(options);
@@ -152,7 +159,10 @@ class Bench {
   async handle(delivery: Delivery): Promise<void> {
     const { job, attempt, isLast, signal } = delivery;
     if (job.kind !== "verification") {
-      throw new CoppiceError("failed_precondition", `expected a verification job on this lane, found rollout job ${job.id}`);
+      throw new CoppiceError(
+        "failed_precondition",
+        `expected a verification job on this lane, found rollout job ${job.id}`,
+      );
     }
     const hand: Hand = {
       job,
@@ -178,7 +188,9 @@ class Bench {
   async #work(hand: Hand): Promise<void> {
     const material = await this.#material(hand);
     if (material.kind === "failure") {
-      await Promise.all(hand.job.asks.map((ask) => this.#report(hand, ask, material, this.#options.clock.nowMs())));
+      await Promise.all(
+        hand.job.asks.map((ask) => this.#report(hand, ask, material, this.#options.clock.nowMs())),
+      );
       return;
     }
     const asks = hand.job.asks.values();
@@ -194,7 +206,10 @@ class Bench {
   /** The specification and the problem; a failure where they are not what the pool can use. */
   async #material(hand: Hand): Promise<(Material & { readonly kind: "material" }) | FailureResult> {
     try {
-      const spec = parsed<VerifierSpec>(await this.#text([hand.job.verifier], hand.signal), "a verifier's specification");
+      const spec = parsed<VerifierSpec>(
+        await this.#text([hand.job.verifier], hand.signal),
+        "a verifier's specification",
+      );
       const problem = parsed<ProblemData>(await this.#text([hand.job.problemData], hand.signal), "a problem");
       this.#options.pool.check(spec);
       return { kind: "material", spec, problem };
@@ -243,7 +258,12 @@ class Bench {
     );
   }
 
-  async #report(hand: Hand, ask: VerificationAsk, result: Report["result"], startedMs: number): Promise<void> {
+  async #report(
+    hand: Hand,
+    ask: VerificationAsk,
+    result: Report["result"],
+    startedMs: number,
+  ): Promise<void> {
     hand.signal.throwIfAborted();
     const { job, attempt } = hand;
     this.#count(result);
@@ -277,10 +297,15 @@ const NO_TOKENS = { promptTokens: 0, cachedTokens: 0, completionTokens: 0 } as c
 function failureOf(error: unknown, hand: Hand, reason: string): FailureResult {
   const { code, isRetryable, message } = asCoppiceError(error);
   if (code === "not_found") throw error;
-  if (code === "invalid_argument") return { kind: "failure", reason, message: `job ${hand.job.id}: ${message}` };
+  if (code === "invalid_argument")
+    return { kind: "failure", reason, message: `job ${hand.job.id}: ${message}` };
   const mayBeMended = isRetryable || code === "internal" || code === "cancelled";
   if (mayBeMended && !hand.isLast) throw error;
-  return { kind: "failure", reason: "verifier_unavailable", message: `job ${hand.job.id}, attempt ${hand.attempt}: ${message}` };
+  return {
+    kind: "failure",
+    reason: "verifier_unavailable",
+    message: `job ${hand.job.id}, attempt ${hand.attempt}: ${message}`,
+  };
 }
 
 /** Throws "invalid_argument" for a text that is not a JSON object. */
@@ -289,10 +314,17 @@ function parsed<T extends object>(text: string, what: string): T {
   try {
     value = JSON.parse(text);
   } catch (error) {
-    throw new CoppiceError("invalid_argument", `expected ${what} as JSON, found ${JSON.stringify(text.slice(0, 80))}`, { cause: error });
+    throw new CoppiceError(
+      "invalid_argument",
+      `expected ${what} as JSON, found ${JSON.stringify(text.slice(0, 80))}`,
+      { cause: error },
+    );
   }
   if (typeof value === "object" && value !== null && !Array.isArray(value)) return value as T; // Written by the coordinator.
-  throw new CoppiceError("invalid_argument", `expected ${what} as a JSON object, found ${JSON.stringify(text.slice(0, 80))}`);
+  throw new CoppiceError(
+    "invalid_argument",
+    `expected ${what} as a JSON object, found ${JSON.stringify(text.slice(0, 80))}`,
+  );
 }
 
 /** The promise's outcome, or the signal's reason as soon as it aborts. */
@@ -317,7 +349,9 @@ async function withDeadline<T>(
 ): Promise<T> {
   const deadline = new AbortController();
   const timer = clock.after(options.limitMs, () => {
-    deadline.abort(new CoppiceError("deadline_exceeded", `expected the segments within ${options.limitMs} ms, found none`));
+    deadline.abort(
+      new CoppiceError("deadline_exceeded", `expected the segments within ${options.limitMs} ms, found none`),
+    );
   });
   try {
     return await work(AbortSignal.any([options.signal, deadline.signal]));

@@ -9,28 +9,48 @@ import { suggestion } from "../../services/runtime/nearest.ts";
 
 /** The declaration of one option, in the sweep file's snake_case; becomes schema, help and documentation. */
 export type VerifierOption =
-  | { readonly type: "integer" | "number"; readonly default: number; readonly min: number; readonly max: number; readonly about: string }
+  | {
+      readonly type: "integer" | "number";
+      readonly default: number;
+      readonly min: number;
+      readonly max: number;
+      readonly about: string;
+    }
   | { readonly type: "boolean"; readonly default: boolean; readonly about: string }
-  | { readonly type: "choice"; readonly default: string; readonly choices: readonly string[]; readonly about: string }
+  | {
+      readonly type: "choice";
+      readonly default: string;
+      readonly choices: readonly string[];
+      readonly about: string;
+    }
   | { readonly type: "text"; readonly default: string | null; readonly about: string };
 
 export type VerifierOptions = Readonly<Record<string, VerifierOption>>;
 
 export type OptionValues<O extends VerifierOptions> = {
-  readonly [K in keyof O]: O[K] extends { type: "integer" | "number" } ? number
-    : O[K] extends { type: "boolean" } ? boolean
-    : O[K] extends { type: "choice"; choices: readonly (infer C)[] } ? C
-    : string | null;
+  readonly [K in keyof O]: O[K] extends { type: "integer" | "number" }
+    ? number
+    : O[K] extends { type: "boolean" }
+      ? boolean
+      : O[K] extends { type: "choice"; choices: readonly (infer C)[] }
+        ? C
+        : string | null;
 };
 
 /** Options that every kind has. */
 export const COMMON_OPTIONS = {
   timeout_ms: {
-    type: "integer", default: 5_000, min: 1, max: 600_000,
+    type: "integer",
+    default: 5_000,
+    min: 1,
+    max: 600_000,
     about: "Wall-clock limit of one verification in milliseconds; past it the verdict is undecided.",
   },
   text_chars_max: {
-    type: "integer", default: 262_144, min: 1, max: 16_777_216,
+    type: "integer",
+    default: 262_144,
+    min: 1,
+    max: 16_777_216,
     about: "Longest candidate in UTF-16 units; a longer one is incorrect.",
   },
 } as const satisfies VerifierOptions;
@@ -73,7 +93,10 @@ export function parseOptions<O extends VerifierOptions>(
   for (const name of Object.keys(spec)) {
     if (name !== "kind" && !Object.hasOwn(declared, name)) {
       const hint = suggestion(name, Object.keys(declared));
-      throw new CoppiceError("invalid_argument", `verifier ${verifier.kind}: unknown option ${quote(name)}${hint}`);
+      throw new CoppiceError(
+        "invalid_argument",
+        `verifier ${verifier.kind}: unknown option ${quote(name)}${hint}`,
+      );
     }
   }
   const values: Record<string, unknown> = {};
@@ -82,7 +105,10 @@ export function parseOptions<O extends VerifierOptions>(
     const expected = complaint(option, value);
     if (expected !== null) {
       const found = quote(JSON.stringify(value) ?? "nothing");
-      throw new CoppiceError("invalid_argument", `verifier ${verifier.kind}: ${name} must be ${expected}, found ${found}`);
+      throw new CoppiceError(
+        "invalid_argument",
+        `verifier ${verifier.kind}: ${name} must be ${expected}, found ${found}`,
+      );
     }
     values[name] = value;
   }
@@ -104,7 +130,9 @@ function complaint(option: VerifierOption, value: unknown): string | null {
     case "boolean":
       return typeof value === "boolean" ? null : "true or false";
     case "choice":
-      return typeof value === "string" && option.choices.includes(value) ? null : `one of ${option.choices.join(", ")}`;
+      return typeof value === "string" && option.choices.includes(value)
+        ? null
+        : `one of ${option.choices.join(", ")}`;
     case "text":
       return typeof value === "string" || value === option.default ? null : "a text";
   }

@@ -18,9 +18,17 @@ interface Word {
 }
 
 const WORDS: readonly Word[] = [
-  { name: "pause", about: "open no more tasks of a sweep until resume; what runs is finished", call: (sweeps, id) => sweeps.pause(id) },
+  {
+    name: "pause",
+    about: "open no more tasks of a sweep until resume; what runs is finished",
+    call: (sweeps, id) => sweeps.pause(id),
+  },
   { name: "resume", about: "go on with a sweep that is paused", call: (sweeps, id) => sweeps.resume(id) },
-  { name: "cancel", about: "withdraw a sweep: tasks that have not settled become cancelled", call: (sweeps, id) => sweeps.cancel(id, "by the command") },
+  {
+    name: "cancel",
+    about: "withdraw a sweep: tasks that have not settled become cancelled",
+    call: (sweeps, id) => sweeps.cancel(id, "by the command"),
+  },
   { name: "get", about: "show how a sweep stands", call: (sweeps, id) => sweeps.get(id) },
 ];
 

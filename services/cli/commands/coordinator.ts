@@ -13,7 +13,14 @@ import { exposeCoordinator } from "../cluster-metrics.ts";
 import { exposeMetrics, openLanes, runDaemon, untilLeaving } from "../daemon.ts";
 import { EXIT } from "../exit-status.ts";
 import { loadRun, parseRun } from "../load-sweep.ts";
-import { DEFAULT_COORDINATOR, metricsOption, prefixOption, readToken, redisOption, tokenOption } from "../options.ts";
+import {
+  DEFAULT_COORDINATOR,
+  metricsOption,
+  prefixOption,
+  readToken,
+  redisOption,
+  tokenOption,
+} from "../options.ts";
 import { createRunLogs } from "../run-logs.ts";
 import type { Shell } from "../shell.ts";
 import { programVersion } from "../version.ts";
@@ -32,7 +39,9 @@ export function coordinatorCommand(program: Command, shell: Shell, exit: (status
   program
     .command("coordinator")
     .description("run the coordinator of a cluster; goes on with the unfinished runs that it finds")
-    .addOption(new Option("--listen <host:port>", "where clients and workers connect").default(DEFAULT_COORDINATOR))
+    .addOption(
+      new Option("--listen <host:port>", "where clients and workers connect").default(DEFAULT_COORDINATOR),
+    )
     .addOption(redisOption())
     .addOption(prefixOption())
     .option("--runs <directory>", "where run directories are made", "runs")
@@ -49,14 +58,19 @@ function serve(options: CoordinatorOptions, shell: Shell): Promise<number> {
     const runs = resolve(shell.cwd, options.runs);
     const lanes = await openLanes(daemon, shell, options);
     const parts = { lanes, clock: shell.clock, log: daemon.log, version: programVersion() };
-    const coordinator = runLogs.watching(daemon.lifecycle.own("coordinator", createCoordinator(parts), (part) => part.close()));
+    const coordinator = runLogs.watching(
+      daemon.lifecycle.own("coordinator", createCoordinator(parts), (part) => part.close()),
+    );
     if (options.resume) await goOn(coordinator, runs, shell);
     const parseSweep = (text: string, source: string, overrides: readonly string[]) => {
       const sweep = parseRun(text, { path: source, overrides });
       // A client's path means nothing here; its last name is the sweep's id.
       return { ...sweep, output: join(runs, basename(sweep.output)) };
     };
-    const services = [serveWorkers(coordinator.desk, { clock: shell.clock }), createSweepService(coordinator, { parseSweep })];
+    const services = [
+      serveWorkers(coordinator.desk, { clock: shell.clock }),
+      createSweepService(coordinator, { parseSweep }),
+    ];
     const server = await serveRpc(services, { address: options.listen, token, onWarning: shell.say });
     daemon.lifecycle.own("rpc", server, (part) => part.close());
     exposeCoordinator(daemon.metrics, coordinator);

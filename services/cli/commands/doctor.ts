@@ -2,7 +2,16 @@
 import type { Command } from "commander";
 import type { HostSpec } from "../../coordinator/sweep.ts";
 import { HOST_DEFAULTS } from "../../coordinator/sweep-schema.ts";
-import { type Check, type Finding, coordinatorCheck, hostCheck, localChecks, lookAt, redisCheck, sweepChecks } from "../checks.ts";
+import {
+  type Check,
+  type Finding,
+  coordinatorCheck,
+  hostCheck,
+  localChecks,
+  lookAt,
+  redisCheck,
+  sweepChecks,
+} from "../checks.ts";
 import { EXIT } from "../exit-status.ts";
 import { DEFAULT_REDIS, jsonOption, setOption, tokenOption } from "../options.ts";
 import type { Shell } from "../shell.ts";
@@ -21,7 +30,9 @@ interface DoctorOptions {
 export function doctorCommand(program: Command, shell: Shell, exit: (status: number) => void): void {
   program
     .command("doctor")
-    .description("check what is reachable and what is missing; exit status 1 when something needed is missing")
+    .description(
+      "check what is reachable and what is missing; exit status 1 when something needed is missing",
+    )
     .option("--sweep <file>", "also check this sweep: its file, its problems, its hosts")
     .addOption(setOption())
     .option("--redis <url>", "also check this Redis")

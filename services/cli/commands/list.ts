@@ -23,7 +23,9 @@ export function listCommand(program: Command, shell: Shell, exit: (status: numbe
     .action(async (options: ListOptions) => {
       const held = await withSweeps(shell, options, (sweeps) => Array.fromAsync(sweeps.list()));
       const header = ["sweep", "state", "tasks", "solved", "rollouts", "time"];
-      const lines = options.json ? held.map((status) => JSON.stringify(status)) : alignColumns([header, ...held.map(row)]);
+      const lines = options.json
+        ? held.map((status) => JSON.stringify(status))
+        : alignColumns([header, ...held.map(row)]);
       for (const line of lines) shell.out(line);
       exit(EXIT.settled);
     });
@@ -31,6 +33,10 @@ export function listCommand(program: Command, shell: Shell, exit: (status: numbe
 
 function row({ id, state, tasks, solved, rollouts, elapsed_ms }: SweepStatus): readonly string[] {
   const settled = tasks.completed + tasks.exhausted + tasks.failed + tasks.cancelled;
-  const counts = [`${formatCount(settled)}/${formatCount(tasks.total)}`, formatCount(solved), formatCount(rollouts)];
+  const counts = [
+    `${formatCount(settled)}/${formatCount(tasks.total)}`,
+    formatCount(solved),
+    formatCount(rollouts),
+  ];
   return [id, state, ...counts, formatDuration(elapsed_ms)];
 }

@@ -86,19 +86,39 @@ async function makePlan(path: string | undefined, options: RunOptions, shell: Sh
     const found = path === undefined ? "neither" : "both";
     throw new CoppiceError("invalid_argument", `expected a sweep file or --resume DIRECTORY, found ${found}`);
   }
-  if (options.resume !== undefined) return { kind: "resumed", sweep: await loadRun(options.resume, shell, options.set) };
-  const loaded = await loadSweep(path ?? "", shell, { overrides: options.set, skipInvalid: options.skipInvalid });
-  if (loaded.check.invalid.size > 0) shell.say(`left out ${loaded.check.invalid.size} problems that are not valid`);
+  if (options.resume !== undefined)
+    return { kind: "resumed", sweep: await loadRun(options.resume, shell, options.set) };
+  const loaded = await loadSweep(path ?? "", shell, {
+    overrides: options.set,
+    skipInvalid: options.skipInvalid,
+  });
+  if (loaded.check.invalid.size > 0)
+    shell.say(`left out ${loaded.check.invalid.size} problems that are not valid`);
   return { kind: "new", sweep: loaded.sweep, loaded };
 }
 
 function dryRun(plan: Plan, { json: isJson }: RunOptions, shell: Shell): number {
-  if (plan.kind === "resumed") throw new CoppiceError("invalid_argument", "--dry-run is for a new sweep; a run that is resumed has begun");
+  if (plan.kind === "resumed")
+    throw new CoppiceError(
+      "invalid_argument",
+      "--dry-run is for a new sweep; a run that is resumed has begun",
+    );
   const { resolved, check } = plan.loaded;
-  const facts = { resolved, problems: check.count, first: check.first, siblingsMax: DEFAULT_RUN_LIMITS.siblingsMax };
+  const facts = {
+    resolved,
+    problems: check.count,
+    first: check.first,
+    siblingsMax: DEFAULT_RUN_LIMITS.siblingsMax,
+  };
   const { tasks, rollouts, verifications, completionTokensMax } = estimateSweep(plan.sweep, check.count);
-  const most = { rollouts_max: rollouts, verifications_max: verifications, completion_tokens_max: completionTokensMax };
-  const lines = isJson ? [JSON.stringify({ kind: "dry_run", tasks, ...most, resolved })] : dryRunLines(plan.sweep, facts);
+  const most = {
+    rollouts_max: rollouts,
+    verifications_max: verifications,
+    completion_tokens_max: completionTokensMax,
+  };
+  const lines = isJson
+    ? [JSON.stringify({ kind: "dry_run", tasks, ...most, resolved })]
+    : dryRunLines(plan.sweep, facts);
   for (const line of lines) shell.out(line);
   return EXIT.settled;
 }
@@ -106,12 +126,18 @@ function dryRun(plan: Plan, { json: isJson }: RunOptions, shell: Shell): number 
 /** What can be refused before a host is started. */
 async function refuseUnfit({ kind, sweep }: Plan, shell: Shell): Promise<void> {
   if (sweep.hosts.length === 0) {
-    throw new CoppiceError("invalid_argument", `hosts: missing; expected at least one host that serves the model "${sweep.model}"`);
+    throw new CoppiceError(
+      "invalid_argument",
+      `hosts: missing; expected at least one host that serves the model "${sweep.model}"`,
+    );
   }
   if (kind === "new" && (await exists(sweep.output))) {
     const path = shownPath(sweep.output, shell);
     const advice = `go on with it by: ${shell.program} run --resume ${quoteArgument(path)}; or name another with --set output=...`;
-    throw new CoppiceError("already_exists", `${path}: expected a new run directory, found one that exists; ${advice}`);
+    throw new CoppiceError(
+      "already_exists",
+      `${path}: expected a new run directory, found one that exists; ${advice}`,
+    );
   }
 }
 
@@ -125,7 +151,10 @@ function refuseOtherModels(sweep: Sweep, { hosts }: EmbeddedCluster): void {
 function begin(plan: Plan, { coordinator }: EmbeddedCluster): Promise<SweepRun> {
   if (plan.kind === "resumed") return coordinator.reopen(plan.sweep);
   const { loaded } = plan;
-  return coordinator.submit(plan.sweep, loaded.problems(), { given: loaded.given, resolved: loaded.resolved });
+  return coordinator.submit(plan.sweep, loaded.problems(), {
+    given: loaded.given,
+    resolved: loaded.resolved,
+  });
 }
 
 interface Following {
@@ -136,9 +165,13 @@ interface Following {
   readonly shell: Shell;
 }
 
-async function follow(sweepRun: SweepRun, { plan, cluster, lifecycle, options, shell }: Following): Promise<number> {
+async function follow(
+  sweepRun: SweepRun,
+  { plan, cluster, lifecycle, options, shell }: Following,
+): Promise<number> {
   const { output } = plan.sweep;
-  if (options.json) shell.out(JSON.stringify({ kind: "started", sweep: sweepRun.id, name: plan.sweep.name, output }));
+  if (options.json)
+    shell.out(JSON.stringify({ kind: "started", sweep: sweepRun.id, name: plan.sweep.name, output }));
   else for (const line of openingLines(sweepRun, plan, cluster)) shell.out(line);
   const progress = createProgress(shell, progressMode(shell, options.json));
   const unwatch = sweepRun.watch((event) => progress.event(event));
@@ -148,7 +181,12 @@ async function follow(sweepRun: SweepRun, { plan, cluster, lifecycle, options, s
   try {
     const summary = await sweepRun.ended;
     progress.stop();
-    return tellEnd(summary, shell, { isJson: options.json, failPercentMax: options.failOnError, output, isResumableHere: true });
+    return tellEnd(summary, shell, {
+      isJson: options.json,
+      failPercentMax: options.failOnError,
+      output,
+      isResumableHere: true,
+    });
   } finally {
     progress.stop();
     unwatch();

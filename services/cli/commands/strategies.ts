@@ -21,7 +21,11 @@ function describe(strategy: Strategy): Readonly<Record<string, unknown>> {
   const { name, version, about, paper, parameters, isIndependentSampling } = strategy;
   const defaults = defaultsOf(strategy);
   return {
-    name, version, about, paper, parameters,
+    name,
+    version,
+    about,
+    paper,
+    parameters,
     independent_samples: isIndependentSampling,
     needs_process_verifier: strategy.needsProcessVerifier(defaults),
     cost: strategy.cost(defaults),
@@ -36,7 +40,10 @@ function lines(strategy: Strategy): readonly string[] {
     `${strategy.name}: ${strategy.about}`,
     `  ${strategy.paper}`,
     `  by default at most ${rollouts} rollouts and ${verifications} verifications per task${needs}`,
-    ...Object.entries(strategy.parameters).map(([name, parameter]) => `    ${name} (${typeOf(parameter)}, default ${JSON.stringify(parameter.default)}): ${parameter.about}`),
+    ...Object.entries(strategy.parameters).map(
+      ([name, parameter]) =>
+        `    ${name} (${typeOf(parameter)}, default ${JSON.stringify(parameter.default)}): ${parameter.about}`,
+    ),
     "",
   ];
 }
@@ -54,5 +61,7 @@ function typeOf(parameter: Parameter): string {
 }
 
 function defaultsOf(strategy: Strategy): ParameterValues<Strategy["parameters"]> {
-  return Object.fromEntries(Object.entries(strategy.parameters).map(([name, parameter]) => [name, parameter.default]));
+  return Object.fromEntries(
+    Object.entries(strategy.parameters).map(([name, parameter]) => [name, parameter.default]),
+  );
 }

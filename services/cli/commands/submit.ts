@@ -23,18 +23,25 @@ export function submitCommand(program: Command, shell: Shell, exit: (status: num
     .addOption(setOption())
     .option("--watch", "follow it to its end", false)
     .option("--skip-invalid", "leave out problems that are not valid", false)
-    .option("--fail-on-error <percent>", "with --watch: tasks that may fail before the exit status is 2", percent, 100)
+    .option(
+      "--fail-on-error <percent>",
+      "with --watch: tasks that may fail before the exit status is 2",
+      percent,
+      100,
+    )
     .addOption(jsonOption())
     .action(async (path: string, options: SubmitOptions) => exit(await submit(path, options, shell)));
 }
 
 async function submit(path: string, options: SubmitOptions, shell: Shell): Promise<number> {
   const loaded = await loadSweep(path, shell, { overrides: options.set, skipInvalid: options.skipInvalid });
-  if (loaded.check.invalid.size > 0) shell.say(`left out ${loaded.check.invalid.size} problems that are not valid`);
+  if (loaded.check.invalid.size > 0)
+    shell.say(`left out ${loaded.check.invalid.size} problems that are not valid`);
   return withSweeps(shell, options, async (sweeps) => {
     const status = await sweeps.submit({ given: loaded.given, resolved: loaded.resolved }, loaded.problems());
     const watch = `${shell.program} watch ${quoteArgument(status.id)} --coordinator ${options.coordinator}`;
-    if (options.json) shell.out(JSON.stringify({ kind: "submitted", sweep: status.id, output: status.output }));
+    if (options.json)
+      shell.out(JSON.stringify({ kind: "submitted", sweep: status.id, output: status.output }));
     else shell.out(`sweep ${status.id} runs: ${status.tasks.total} tasks, output ${status.output}`);
     if (options.watch) return watchSweep(sweeps, status.id, { options, shell });
     if (!options.json) shell.out(`watch it by: ${watch}`);

@@ -6,7 +6,14 @@ import { startVerificationWorker } from "../../../workers/verify/verification-wo
 import { exposeWorker } from "../cluster-metrics.ts";
 import { createLink, exposeMetrics, openLanes, runDaemon, untilLeaving } from "../daemon.ts";
 import { EXIT } from "../exit-status.ts";
-import { coordinatorOption, metricsOption, prefixOption, redisOption, tokenOption, wholeNumber } from "../options.ts";
+import {
+  coordinatorOption,
+  metricsOption,
+  prefixOption,
+  redisOption,
+  tokenOption,
+  wholeNumber,
+} from "../options.ts";
 import type { Shell } from "../shell.ts";
 
 const DRAIN_GRACE_MS = 20_000;
@@ -38,7 +45,9 @@ export function verifierCommand(program: Command, shell: Shell, exit: (status: n
 }
 
 function verify(options: VerifierOptions, shell: Shell): Promise<number> {
-  const id = options.id ?? `${hostname()}-verifier-${shell.process.pid}`.replaceAll(/[^A-Za-z0-9._-]/g, "-").slice(-64);
+  const id =
+    options.id ??
+    `${hostname()}-verifier-${shell.process.pid}`.replaceAll(/[^A-Za-z0-9._-]/g, "-").slice(-64);
   return runDaemon(shell, { name: id }, async (daemon) => {
     const { lifecycle, log } = daemon;
     const created = await createVerifierPool({ clock: shell.clock, threads: options.concurrency });
@@ -46,7 +55,10 @@ function verify(options: VerifierOptions, shell: Shell): Promise<number> {
     const lanes = await openLanes(daemon, shell, options);
     const link = createLink(daemon, shell, options);
     const parts = { id, lanes, link, clock: shell.clock, pool, log, signal: lifecycle.leaving };
-    const worker = await startVerificationWorker({ ...parts, concurrency: options.concurrency * JOBS_PER_THREAD });
+    const worker = await startVerificationWorker({
+      ...parts,
+      concurrency: options.concurrency * JOBS_PER_THREAD,
+    });
     exposeWorker(daemon.metrics, id, () => worker.metrics());
     await exposeMetrics(daemon, options.metrics, shell);
     shell.say(`verifier ${id} serves ${pool.kinds.join(", ")} to ${options.coordinator}`);

@@ -37,7 +37,12 @@ export async function watchSweep(
   id: string,
   { options, shell }: { readonly options: WatchOptions; readonly shell: Shell },
 ): Promise<number> {
-  const lifecycle = createLifecycle({ process: shell.process, clock: shell.clock, tell: shell.say, log: silentLog });
+  const lifecycle = createLifecycle({
+    process: shell.process,
+    clock: shell.clock,
+    tell: shell.say,
+    log: silentLog,
+  });
   const progress = createProgress(shell, progressMode(shell, options.json));
   let output = "";
   let summary: Summary | null = null;
@@ -54,9 +59,17 @@ export async function watchSweep(
     await lifecycle.close();
   }
   if (summary !== null) {
-    return tellEnd(summary, shell, { isJson: options.json, failPercentMax: options.failOnError, output, isResumableHere: false });
+    return tellEnd(summary, shell, {
+      isJson: options.json,
+      failPercentMax: options.failOnError,
+      output,
+      isResumableHere: false,
+    });
   }
-  if (!lifecycle.leaving.aborted) throw new CoppiceError("unavailable", `sweep ${id}: the coordinator ended the stream before the sweep`);
-  shell.say(`the sweep goes on; watch it by: ${shell.program} watch ${quoteArgument(id)} --coordinator ${options.coordinator}`);
+  if (!lifecycle.leaving.aborted)
+    throw new CoppiceError("unavailable", `sweep ${id}: the coordinator ended the stream before the sweep`);
+  shell.say(
+    `the sweep goes on; watch it by: ${shell.program} watch ${quoteArgument(id)} --coordinator ${options.coordinator}`,
+  );
   return EXIT.interrupted;
 }

@@ -13,7 +13,15 @@ import { startRolloutWorker } from "../../../workers/rollout/rollout-worker.ts";
 import { exposeWorker } from "../cluster-metrics.ts";
 import { type Daemon, createLink, exposeMetrics, openLanes, runDaemon, untilLeaving } from "../daemon.ts";
 import { EXIT } from "../exit-status.ts";
-import { coordinatorOption, duration, metricsOption, prefixOption, redisOption, tokenOption, wholeNumber } from "../options.ts";
+import {
+  coordinatorOption,
+  duration,
+  metricsOption,
+  prefixOption,
+  redisOption,
+  tokenOption,
+  wholeNumber,
+} from "../options.ts";
 import type { Shell } from "../shell.ts";
 import { SHIPPED_MODEL_PATH } from "../version.ts";
 
@@ -80,11 +88,25 @@ async function serveHost(
 ): Promise<number> {
   const { lifecycle, log } = daemon;
   const random = createRandom(randomInt(2 ** 31));
-  const driver = await createDriver(spec, { model: options.model ?? null, env: shell.env, clock: shell.clock, random });
+  const driver = await createDriver(spec, {
+    model: options.model ?? null,
+    env: shell.env,
+    clock: shell.clock,
+    random,
+  });
   lifecycle.own("driver", driver, (part) => part.close());
   const lanes = await openLanes(daemon, shell, options);
   const link = createLink(daemon, shell, options);
-  const parts = { id: spec.id, hostId: spec.id, driver, lanes, link, clock: shell.clock, log, signal: lifecycle.leaving };
+  const parts = {
+    id: spec.id,
+    hostId: spec.id,
+    driver,
+    lanes,
+    link,
+    clock: shell.clock,
+    log,
+    signal: lifecycle.leaving,
+  };
   const worker = await startRolloutWorker({ ...parts, limits: { startWaitMs: options.wait } });
   exposeWorker(daemon.metrics, spec.id, () => worker.metrics());
   await exposeMetrics(daemon, options.metrics, shell);
@@ -114,7 +136,9 @@ function hostOf(options: WorkerOptions, shell: Shell): HostSpec {
   const host = Object.fromEntries(Object.entries(given).filter(([, value]) => value !== undefined));
   const parsed = hostSchema.safeParse(host);
   if (parsed.success) {
-    const id = options.id ?? `${hostname()}-${options.engine}-${shell.process.pid}`.replaceAll(/[^A-Za-z0-9._-]/g, "-").slice(-64);
+    const id =
+      options.id ??
+      `${hostname()}-${options.engine}-${shell.process.pid}`.replaceAll(/[^A-Za-z0-9._-]/g, "-").slice(-64);
     return resolveHost(parsed.data, { id, directory: shell.cwd, shippedModelPath: SHIPPED_MODEL_PATH });
   }
   const complaints = complaintsOf(parsed.error.issues, host).map(({ path, message }) => {

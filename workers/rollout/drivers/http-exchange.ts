@@ -3,7 +3,12 @@
  * since a rollout may be silent for longer than the fixed limits of `fetch` while the host's queue is long.
  * Every failure is a CoppiceError that names the URL; an abort closes the socket, which stops the work on the host.
  */
-import { Agent as HttpAgent, request as httpRequest, type ClientRequest, type IncomingMessage } from "node:http";
+import {
+  Agent as HttpAgent,
+  request as httpRequest,
+  type ClientRequest,
+  type IncomingMessage,
+} from "node:http";
 import { Agent as HttpsAgent, request as httpsRequest } from "node:https";
 import { StringDecoder } from "node:string_decoder";
 import type { Clock, Timer } from "../../../services/runtime/clock.ts";
@@ -43,7 +48,8 @@ export function createAgent(url: string, socketsMax: number): HttpAgent | HttpsA
 /** The refusal behind an error of `exchange`, if a status code was its reason. */
 export function refusalOf(error: unknown): Refusal | null {
   const cause = error instanceof CoppiceError ? error.cause : null;
-  const isRefusal = typeof cause === "object" && cause !== null && "status" in cause && "retryAfterMs" in cause;
+  const isRefusal =
+    typeof cause === "object" && cause !== null && "status" in cause && "retryAfterMs" in cause;
   // `statusError` is the only maker of a cause with these two fields.
   return isRefusal ? (cause as Refusal) : null;
 }
@@ -59,7 +65,11 @@ export function rubbish(url: string, expected: string, found: string): CoppiceEr
  * Rejects with: the signal's reason; "unavailable" (no connection, 5xx), "resource_exhausted" (429), "deadline_exceeded"
  * (silence), "invalid_argument" or "failed_precondition" (other 4xx), "data_loss" (not an answer of this API).
  */
-export function exchange(options: Exchange, onText: (text: string) => void, signal: AbortSignal): Promise<void> {
+export function exchange(
+  options: Exchange,
+  onText: (text: string) => void,
+  signal: AbortSignal,
+): Promise<void> {
   return new Promise((resolve, reject) => {
     if (signal.aborted) return reject(signal.reason);
     const request = send(options);
@@ -107,7 +117,11 @@ function send(options: Exchange): ClientRequest {
 function receive(
   response: IncomingMessage,
   options: Exchange,
-  to: { readonly onText: (text: string) => void; readonly heard: () => void; readonly settle: (error?: unknown) => void },
+  to: {
+    readonly onText: (text: string) => void;
+    readonly heard: () => void;
+    readonly settle: (error?: unknown) => void;
+  },
 ): void {
   const isRefused = response.statusCode !== 200;
   // Bytes of one character may come in two pieces.
@@ -122,7 +136,9 @@ function receive(
     to.heard();
     bytes += piece.length;
     if (bytes > options.bytesMax) {
-      return to.settle(rubbish(options.url, `an answer of at most ${options.bytesMax} bytes`, "a longer one"));
+      return to.settle(
+        rubbish(options.url, `an answer of at most ${options.bytesMax} bytes`, "a longer one"),
+      );
     }
     try {
       take(decoder.write(piece));
@@ -140,11 +156,16 @@ function receive(
     }
   });
   response.on("error", (error) => to.settle(connectionError(options.url, error)));
-  response.on("close", () => to.settle(connectionError(options.url, new Error("the connection closed in the middle of the answer"))));
+  response.on("close", () =>
+    to.settle(connectionError(options.url, new Error("the connection closed in the middle of the answer"))),
+  );
 }
 
 /** One timer that is set anew only when it fires: a stream has thousands of pieces. */
-function watchSilence(options: Exchange, fail: (error: CoppiceError) => void): { readonly heard: () => void; readonly cancel: () => void } {
+function watchSilence(
+  options: Exchange,
+  fail: (error: CoppiceError) => void,
+): { readonly heard: () => void; readonly cancel: () => void } {
   const { clock, idleMs, totalMs, url } = options;
   const startedMs = clock.monotonicMs();
   let heardMs = startedMs;
@@ -156,7 +177,10 @@ function watchSilence(options: Exchange, fail: (error: CoppiceError) => void): {
       timer = clock.after(leftMs, arm, { keepAlive: true });
       return;
     }
-    const what = nowMs - heardMs >= idleMs ? `a word at least every ${idleMs} ms, found silence` : `the end within ${totalMs} ms, found none`;
+    const what =
+      nowMs - heardMs >= idleMs
+        ? `a word at least every ${idleMs} ms, found silence`
+        : `the end within ${totalMs} ms, found none`;
     fail(new CoppiceError("deadline_exceeded", `expected ${what}, from ${url}`));
   };
   timer = clock.after(Math.min(idleMs, totalMs), arm, { keepAlive: true });
@@ -173,7 +197,11 @@ function connectionError(url: string, error: Error): CoppiceError {
   // What the parser of node:http refuses is no HTTP at all.
   if (code.startsWith("HPE_")) return rubbish(url, "an HTTP answer", `${code}${error.message}`);
   const detail = error instanceof AggregateError ? error.errors.map(String).join("; ") : error.message;
-  return new CoppiceError("unavailable", `expected an answer, found no connection (${code}${detail}), from ${url}`, { cause: error });
+  return new CoppiceError(
+    "unavailable",
+    `expected an answer, found no connection (${code}${detail}), from ${url}`,
+    { cause: error },
+  );
 }
 
 function statusError(response: IncomingMessage, url: string, body: string): CoppiceError {

@@ -2,7 +2,16 @@
 import { CoppiceError } from "../../../services/runtime/errors.ts";
 import type { HostFacts } from "../../../services/link/link.ts";
 import { refusalOf, rubbish } from "./http-exchange.ts";
-import { countOf, fieldsOf, objectIn, parseJson, readTopLogprobs, scoreBody, type Fields, type Server } from "./openai-wire.ts";
+import {
+  countOf,
+  fieldsOf,
+  objectIn,
+  parseJson,
+  readTopLogprobs,
+  scoreBody,
+  type Fields,
+  type Server,
+} from "./openai-wire.ts";
 
 /** Likeliest tokens to ask for: vLLM's default ceiling, then OpenAI's. */
 const TOP_LOGPROBS = [20, 5] as const;
@@ -16,7 +25,11 @@ export interface ProbedHost extends Omit<HostFacts, "id" | "engine"> {
 }
 
 /** Asks the host one question: GET where `body` is null, else POST. Resolves with the whole answer. */
-export type AskHost = (path: string, body: unknown, signal: AbortSignal) => Promise<{ readonly url: string; readonly text: string }>;
+export type AskHost = (
+  path: string,
+  body: unknown,
+  signal: AbortSignal,
+) => Promise<{ readonly url: string; readonly text: string }>;
 
 /**
  * Rejects with "unavailable" while the host is not there or loads its model, "failed_precondition" where it serves another
@@ -33,7 +46,10 @@ export async function probeHost(
   const model = chooseModel(models, host.model, url);
   const server = serverOf(model);
   const id = String(model.get("id"));
-  const [capacity, reports] = await Promise.all([capacityOf(ask, server, model, signal), reportsOf(ask, id, signal)]);
+  const [capacity, reports] = await Promise.all([
+    capacityOf(ask, server, model, signal),
+    reportsOf(ask, id, signal),
+  ]);
   return {
     server,
     model: id,
@@ -86,7 +102,12 @@ interface Capacity {
 }
 
 /** What the server tells of itself beside the API; what it does not tell is unknown, and no reason to fail. */
-async function capacityOf(ask: AskHost, server: Server, model: Fields, signal: AbortSignal): Promise<Capacity> {
+async function capacityOf(
+  ask: AskHost,
+  server: Server,
+  model: Fields,
+  signal: AbortSignal,
+): Promise<Capacity> {
   const contextTokens = countOf(model.get("max_model_len"));
   const optional = async (path: string): Promise<string> => {
     try {
@@ -100,12 +121,20 @@ async function capacityOf(ask: AskHost, server: Server, model: Fields, signal: A
     case "vllm":
       return { contextTokens, kvTokens: vllmKvTokens(await optional("/metrics")), slots: null };
     case "sglang":
-      return { contextTokens, kvTokens: countOf(jsonFields(await optional("/server_info"))?.get("max_total_num_tokens")), slots: null };
+      return {
+        contextTokens,
+        kvTokens: countOf(jsonFields(await optional("/server_info"))?.get("max_total_num_tokens")),
+        slots: null,
+      };
     case "llama-server": {
       const props = jsonFields(await optional("/props"));
       const slots = countOf(props?.get("total_slots"));
       const perSlot = countOf(fieldsOf(props?.get("default_generation_settings"))?.get("n_ctx"));
-      return { contextTokens: perSlot, kvTokens: slots === null || perSlot === null ? null : slots * perSlot, slots: slots === 0 ? null : slots };
+      return {
+        contextTokens: perSlot,
+        kvTokens: slots === null || perSlot === null ? null : slots * perSlot,
+        slots: slots === 0 ? null : slots,
+      };
     }
     case "other":
       return { contextTokens, kvTokens: null, slots: null };
@@ -120,7 +149,11 @@ function vllmKvTokens(metrics: string): number | null {
 }
 
 /** The same prompt twice: does the second answer say how much of it was cached, and does it list probabilities? */
-async function reportsOf(ask: AskHost, model: string, signal: AbortSignal): Promise<Pick<ProbedHost, "reportsCachedTokens" | "canScore" | "topLogprobs">> {
+async function reportsOf(
+  ask: AskHost,
+  model: string,
+  signal: AbortSignal,
+): Promise<Pick<ProbedHost, "reportsCachedTokens" | "canScore" | "topLogprobs">> {
   const plain: Record<string, unknown> = { ...scoreBody(model, PROBE_PROMPT, 0) };
   delete plain["logprobs"];
   const first = await ask("/v1/completions", plain, signal);
@@ -129,13 +162,21 @@ async function reportsOf(ask: AskHost, model: string, signal: AbortSignal): Prom
     try {
       const { url, text } = await ask("/v1/completions", scoreBody(model, PROBE_PROMPT, topLogprobs), signal);
       const { top, usage } = readTopLogprobs(text, url);
-      return { reportsCachedTokens: usage.cachedTokens !== null, canScore: top !== null, topLogprobs: top === null ? 0 : topLogprobs };
+      return {
+        reportsCachedTokens: usage.cachedTokens !== null,
+        canScore: top !== null,
+        topLogprobs: top === null ? 0 : topLogprobs,
+      };
     } catch (error) {
       if (refusalOf(error)?.status !== 400) throw error;
     }
   }
   const again = await ask("/v1/completions", plain, signal);
-  return { reportsCachedTokens: readTopLogprobs(again.text, again.url).usage.cachedTokens !== null, canScore: false, topLogprobs: 0 };
+  return {
+    reportsCachedTokens: readTopLogprobs(again.text, again.url).usage.cachedTokens !== null,
+    canScore: false,
+    topLogprobs: 0,
+  };
 }
 
 function jsonFields(text: string): Fields | null {

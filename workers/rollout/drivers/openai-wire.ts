@@ -40,10 +40,22 @@ export interface CompletionRequest {
  * The body of a streamed completion. Options that are off are sent where leaving them out would mean the engine's or the
  * model's own default (llama-server: top_k 40; vLLM and SGLang: the model's generation_config), and left out elsewhere.
  */
-export function completionBody(server: Server, { model, prompt, seed, sampling }: CompletionRequest): Record<string, unknown> {
+export function completionBody(
+  server: Server,
+  { model, prompt, seed, sampling }: CompletionRequest,
+): Record<string, unknown> {
   const { temperature, topP, topK, minP, maxTokens, stop } = sampling;
-  const common = { model, prompt, temperature, top_p: topP, seed, stream: true, ...(stop.length === 0 ? {} : { stop }) };
-  if (server === "llama-server") return { ...common, n_predict: maxTokens, top_k: topK, min_p: minP, cache_prompt: true };
+  const common = {
+    model,
+    prompt,
+    temperature,
+    top_p: topP,
+    seed,
+    stream: true,
+    ...(stop.length === 0 ? {} : { stop }),
+  };
+  if (server === "llama-server")
+    return { ...common, n_predict: maxTokens, top_k: topK, min_p: minP, cache_prompt: true };
   const isKnown = server === "vllm" || server === "sglang";
   return {
     ...common,
@@ -76,7 +88,8 @@ function readCompletionChunk(chunk: Fields, url: string): Chunk {
 
 function finishOf(reason: unknown, choice: Fields, url: string): Finish {
   if (reason === "length") return { reason, stopString: null };
-  if (reason === "abort") throw new CoppiceError("unavailable", `expected a rollout, found that the host gave it up, from ${url}`);
+  if (reason === "abort")
+    throw new CoppiceError("unavailable", `expected a rollout, found that the host gave it up, from ${url}`);
   if (reason !== "stop") throw rubbish(url, 'finish_reason "stop" or "length"', JSON.stringify(reason));
   // vLLM names it stop_reason, SGLang matched_stop: a stop string, the id of a token (an end of text), or null (the same).
   const key = ["stop_reason", "matched_stop"].find((name) => choice.has(name));
@@ -98,7 +111,8 @@ function readLlamaChunk(chunk: Fields, url: string): Chunk {
   if (type === "limit") return { text, finish: { reason: "length", stopString: null }, usage };
   if (type === "eos" || type === "none") return { text, finish: { reason: "stop", stopString: null }, usage };
   const word = chunk.get("stopping_word");
-  if (type !== "word" || typeof word !== "string") throw rubbish(url, '"stop_type" eos, limit or word', shown(chunk));
+  if (type !== "word" || typeof word !== "string")
+    throw rubbish(url, '"stop_type" eos, limit or word', shown(chunk));
   return { text, finish: { reason: "stop", stopString: word }, usage };
 }
 
@@ -107,7 +121,11 @@ function readLlamaChunk(chunk: Fields, url: string): Chunk {
  * not empty was ended by the first of the stop strings, an empty one by the model itself. That is a guess, made only for
  * servers that are none of vLLM, SGLang and llama-server.
  */
-export function withStopString(text: string, finish: Finish, stop: readonly string[]): { readonly text: string; readonly stopString: string | null } {
+export function withStopString(
+  text: string,
+  finish: Finish,
+  stop: readonly string[],
+): { readonly text: string; readonly stopString: string | null } {
   const guess = finish.reason === "stop" && text !== "" ? (stop[0] ?? null) : null;
   const stopString = finish.stopString === undefined ? guess : finish.stopString;
   return { text: stopString === null || text.endsWith(stopString) ? text : text + stopString, stopString };
@@ -119,13 +137,18 @@ export function scoreBody(model: string, prompt: string, logprobs: number): Reco
 }
 
 /** Log-probabilities of the next token, by its text; null where the server gives none. Both shapes that are in use. */
-export function readTopLogprobs(body: string, url: string): { readonly top: ReadonlyMap<string, number> | null; readonly usage: AttemptUsage } {
+export function readTopLogprobs(
+  body: string,
+  url: string,
+): { readonly top: ReadonlyMap<string, number> | null; readonly usage: AttemptUsage } {
   const answer = objectIn(parseJson(body, url), "a completion", url);
   throwReported(answer, url);
   const choices = answer.get("choices");
-  if (!Array.isArray(choices) || choices.length === 0) throw rubbish(url, 'a completion with "choices"', shown(answer));
+  if (!Array.isArray(choices) || choices.length === 0)
+    throw rubbish(url, 'a completion with "choices"', shown(answer));
   const logprobs = fieldsOf(fieldsOf(choices[0])?.get("logprobs"));
-  const list = logprobs?.get("top_logprobs") ?? fieldsOf(firstOf(logprobs?.get("content")))?.get("top_logprobs");
+  const list =
+    logprobs?.get("top_logprobs") ?? fieldsOf(firstOf(logprobs?.get("content")))?.get("top_logprobs");
   return { top: topOf(list), usage: usageOf(answer.get("usage")) ?? UNKNOWN_USAGE };
 }
 
@@ -134,7 +157,8 @@ function topOf(list: unknown): ReadonlyMap<string, number> | null {
   if (first === undefined || first === null) return null;
   const top = new Map<string, number>();
   const put = (token: unknown, logprob: unknown): void => {
-    if (typeof token === "string" && typeof logprob === "number") top.set(token, Math.max(logprob, top.get(token) ?? -Infinity));
+    if (typeof token === "string" && typeof logprob === "number")
+      top.set(token, Math.max(logprob, top.get(token) ?? -Infinity));
   };
   const entries = fieldsOf(first);
   // llama-server: [{token, logprob}, ...]; OpenAI: [{"token": logprob, ...}].
@@ -203,7 +227,10 @@ function throwReported(chunk: Fields, url: string): void {
   const error = chunk.get("error") ?? (chunk.get("object") === "error" ? chunk.get("message") : null) ?? null;
   if (error === null) return;
   const status = countOf(fieldsOf(error)?.get("code")) ?? 500;
-  throw new CoppiceError(codeOf(status), `expected a rollout, found the error ${errorText(error) ?? shown(chunk)}, from ${url}`);
+  throw new CoppiceError(
+    codeOf(status),
+    `expected a rollout, found the error ${errorText(error) ?? shown(chunk)}, from ${url}`,
+  );
 }
 
 function firstOf(value: unknown): unknown {

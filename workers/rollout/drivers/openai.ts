@@ -14,7 +14,14 @@ import type { Driver, SampleAnswer, SampleRequest, ScoreAnswer, ScoreRequest } f
 import { createAgent, exchange, refusalOf, rubbish } from "./http-exchange.ts";
 import { probeHost, type AskHost, type ProbedHost } from "./openai-probe.ts";
 import {
-  completionBody, completionPath, readChunk, readTopLogprobs, scoreBody, scoreOf, UNKNOWN_USAGE, withStopString,
+  completionBody,
+  completionPath,
+  readChunk,
+  readTopLogprobs,
+  scoreBody,
+  scoreOf,
+  UNKNOWN_USAGE,
+  withStopString,
   type Finish,
 } from "./openai-wire.ts";
 
@@ -69,8 +76,14 @@ export function createOpenaiDriver(options: OpenaiOptions): Driver {
   let probed: ProbedHost | null = null;
 
   const connect = (path: string, body: unknown, idleMs: number) => ({
-    url: root + path, body, idleMs, agent,
-    clock: options.clock, apiKey: options.apiKey, totalMs: limits.requestMs, bytesMax: limits.answerBytesMax,
+    url: root + path,
+    body,
+    idleMs,
+    agent,
+    clock: options.clock,
+    apiKey: options.apiKey,
+    totalMs: limits.requestMs,
+    bytesMax: limits.answerBytesMax,
   });
 
   async function ask(path: string, body: unknown, idleMs: number, signal: AbortSignal) {
@@ -81,7 +94,11 @@ export function createOpenaiDriver(options: OpenaiOptions): Driver {
 
   async function probe(signal: AbortSignal): Promise<ProbedHost> {
     const question: AskHost = (path, body, each) => ask(path, body, limits.probeMs, each);
-    probed = await probeHost(question, { root, model: options.model, concurrency: options.concurrency }, either(signal));
+    probed = await probeHost(
+      question,
+      { root, model: options.model, concurrency: options.concurrency },
+      either(signal),
+    );
     return probed;
   }
 
@@ -100,7 +117,11 @@ export function createOpenaiDriver(options: OpenaiOptions): Driver {
     }
   }
 
-  async function sampleOnce(request: SampleRequest, host: ProbedHost, signal: AbortSignal): Promise<SampleAnswer> {
+  async function sampleOnce(
+    request: SampleRequest,
+    host: ProbedHost,
+    signal: AbortSignal,
+  ): Promise<SampleAnswer> {
     const path = completionPath(host.server);
     const body = completionBody(host.server, { ...request, model: host.model });
     const reader = new StreamReader(host, root + path, request.onUsage ?? (() => undefined));
@@ -108,21 +129,34 @@ export function createOpenaiDriver(options: OpenaiOptions): Driver {
     return reader.answer(request.sampling.stop);
   }
 
-  async function scoreOnce(request: ScoreRequest, host: ProbedHost, signal: AbortSignal): Promise<ScoreAnswer> {
-    const { url, text } = await ask("/v1/completions", scoreBody(host.model, request.prompt, host.topLogprobs), limits.idleMs, signal);
+  async function scoreOnce(
+    request: ScoreRequest,
+    host: ProbedHost,
+    signal: AbortSignal,
+  ): Promise<ScoreAnswer> {
+    const { url, text } = await ask(
+      "/v1/completions",
+      scoreBody(host.model, request.prompt, host.topLogprobs),
+      limits.idleMs,
+      signal,
+    );
     const { top, usage } = readTopLogprobs(text, url);
     if (top === null) throw rubbish(url, 'a completion with "logprobs"', "none");
     const score = scoreOf(top, request.positive, request.negative);
     if (score !== null) return { score, usage };
     const found = [...top.keys()].map((token) => JSON.stringify(token)).join(" ");
     const wanted = `${JSON.stringify(request.positive)} or ${JSON.stringify(request.negative)}`;
-    throw new CoppiceError("invalid_argument", `expected ${wanted} among the likeliest next tokens, found ${found}, from ${url}`);
+    throw new CoppiceError(
+      "invalid_argument",
+      `expected ${wanted} among the likeliest next tokens, found ${found}, from ${url}`,
+    );
   }
 
   return {
     engine: "openai",
     async probe(signal) {
-      const { model, concurrency, kvCapacityTokens, contextTokens, reportsCachedTokens, canScore } = await probe(signal);
+      const { model, concurrency, kvCapacityTokens, contextTokens, reportsCachedTokens, canScore } =
+        await probe(signal);
       return { model, concurrency, kvCapacityTokens, contextTokens, reportsCachedTokens, canScore };
     },
     async sample(request, signal) {
@@ -135,7 +169,8 @@ export function createOpenaiDriver(options: OpenaiOptions): Driver {
       both.throwIfAborted();
       return withRetries(async () => {
         const host = probed ?? (await probe(both));
-        if (!host.canScore) throw new CoppiceError("unimplemented", `${root} does not report logprobs: it cannot score`);
+        if (!host.canScore)
+          throw new CoppiceError("unimplemented", `${root} does not report logprobs: it cannot score`);
         return scoreOnce(request, host, both);
       }, both);
     },
@@ -173,9 +208,14 @@ class StreamReader {
 
   answer(stop: readonly string[]): SampleAnswer {
     this.#parser.reset({ consume: true });
-    if (this.#events === 0) throw rubbish(this.#url, "a stream of events", this.#head === "" ? "nothing" : this.#head);
+    if (this.#events === 0)
+      throw rubbish(this.#url, "a stream of events", this.#head === "" ? "nothing" : this.#head);
     if (this.#finish === null) {
-      throw rubbish(this.#url, "a finish_reason at the end of the stream", `none after ${this.#events} events`);
+      throw rubbish(
+        this.#url,
+        "a finish_reason at the end of the stream",
+        `none after ${this.#events} events`,
+      );
     }
     const { text, stopString } = withStopString(this.#pieces.join(""), this.#finish, stop);
     return {
@@ -197,7 +237,12 @@ class StreamReader {
 }
 
 /** Null: do not try again here. Rubbish is left to the lane: a host that sends it sends it again at once. */
-function waitBeforeRetryMs(error: CoppiceError, retry: number, limits: OpenaiLimits, random: Random): number | null {
+function waitBeforeRetryMs(
+  error: CoppiceError,
+  retry: number,
+  limits: OpenaiLimits,
+  random: Random,
+): number | null {
   const isWorthIt = error.code === "unavailable" || error.code === "resource_exhausted";
   if (!error.isRetryable || !isWorthIt || retry >= limits.retriesMax) return null;
   const asked = refusalOf(error)?.retryAfterMs ?? null;
@@ -208,7 +253,10 @@ function waitBeforeRetryMs(error: CoppiceError, retry: number, limits: OpenaiLim
 
 function rootOf(url: string): string {
   if (!/^https?:\/\/[^/]/.test(url) || !URL.canParse(url)) {
-    throw new CoppiceError("invalid_argument", `expected the url of a host such as http://gpu1:8000, found ${JSON.stringify(url)}`);
+    throw new CoppiceError(
+      "invalid_argument",
+      `expected the url of a host such as http://gpu1:8000, found ${JSON.stringify(url)}`,
+    );
   }
   return url.replace(/\/+$/, "").replace(/\/v1$/, "");
 }

@@ -93,7 +93,10 @@ class Group implements RecordGroup {
       return;
     }
     if (record.task === null) {
-      throw new CoppiceError("invalid_argument", `${where}: expected one record with "sample" ${sample}, found a second`);
+      throw new CoppiceError(
+        "invalid_argument",
+        `${where}: expected one record with "sample" ${sample}, found a second`,
+      );
     }
     this.#displaced.push(place);
     if (record.seed !== null) this.#bySeed.set(`${sample} ${record.seed}`, place);
@@ -147,13 +150,14 @@ async function eachLine(
   let offset = 0;
   let line = 1;
   const flush = (): void => {
-    if (pendingBytes > 0) visit(Buffer.concat(pending, pendingBytes).toString("utf8"), line, offset, pendingBytes);
+    if (pendingBytes > 0)
+      visit(Buffer.concat(pending, pendingBytes).toString("utf8"), line, offset, pendingBytes);
     offset += pendingBytes + 1;
     line += 1;
     pending = [];
     pendingBytes = 0;
   };
-  for (let at = 0; ; ) {
+  for (let at = 0; ;) {
     signal.throwIfAborted();
     const { bytesRead } = await file.handle.read(chunk, 0, READ_BYTES, at);
     if (bytesRead === 0) break;
@@ -170,7 +174,10 @@ async function eachLine(
     pending.push(Buffer.from(read.subarray(from)));
     pendingBytes += bytesRead - from;
     if (pendingBytes > RECORD_LINE_BYTES_MAX) {
-      throw new CoppiceError("invalid_argument", `${file.path}:${line}: expected a line of at most ${RECORD_LINE_BYTES_MAX} bytes`);
+      throw new CoppiceError(
+        "invalid_argument",
+        `${file.path}:${line}: expected a line of at most ${RECORD_LINE_BYTES_MAX} bytes`,
+      );
     }
   }
   flush();
@@ -182,21 +189,29 @@ export function parseRecord(text: string, where: string): RecordLine | null {
   try {
     row = JSON.parse(text);
   } catch (error) {
-    throw new CoppiceError("invalid_argument", `${where}: expected a record as JSON, found ${excerpt(text)} (${messageOf(error)})`);
+    throw new CoppiceError(
+      "invalid_argument",
+      `${where}: expected a record as JSON, found ${excerpt(text)} (${messageOf(error)})`,
+    );
   }
   if (typeof row !== "object" || row === null || Array.isArray(row)) {
-    throw new CoppiceError("invalid_argument", `${where}: expected a record as a JSON object, found ${excerpt(text)}`);
+    throw new CoppiceError(
+      "invalid_argument",
+      `${where}: expected a record as a JSON object, found ${excerpt(text)}`,
+    );
   }
   const fields = new Map<string, unknown>(Object.entries(row));
   const reason = fields.get("finish_reason") ?? "stop";
   if (reason === "cancelled" || reason === "failed") return null;
-  if (reason !== "stop" && reason !== "length") throw expected(where, '"finish_reason" stop or length', reason);
+  if (reason !== "stop" && reason !== "length")
+    throw expected(where, '"finish_reason" stop or length', reason);
   const body = fields.get("text");
   if (typeof body !== "string") throw expected(where, '"text" as a string', body);
   const problem = optional(fields, "problem", TEXT, where);
   const prompt = optional(fields, "prompt", TEXT, where);
   const prefix = optional(fields, "prefix", TEXT, where);
-  if (problem === null && prompt === null && prefix === null) throw expected(where, '"prompt" or "problem"', undefined);
+  if (problem === null && prompt === null && prefix === null)
+    throw expected(where, '"prompt" or "problem"', undefined);
   const depth = optional(fields, "depth", COUNT, where);
   return {
     problem,
@@ -231,7 +246,12 @@ const COUNT: FieldType<number> = {
   is: (value): value is number => typeof value === "number" && Number.isSafeInteger(value) && value >= 0,
 };
 
-function optional<T>(fields: ReadonlyMap<string, unknown>, key: string, type: FieldType<T>, where: string): T | null {
+function optional<T>(
+  fields: ReadonlyMap<string, unknown>,
+  key: string,
+  type: FieldType<T>,
+  where: string,
+): T | null {
   const value = fields.get(key) ?? null;
   if (value === null || type.is(value)) return value;
   throw expected(where, `"${key}" as ${type.name}`, value);
@@ -247,10 +267,15 @@ function excerpt(text: string): string {
 }
 
 /** Opens a records file for `indexRecords`. */
-export async function openRecords(path: string): Promise<{ readonly path: string; readonly handle: FileHandle }> {
+export async function openRecords(
+  path: string,
+): Promise<{ readonly path: string; readonly handle: FileHandle }> {
   try {
     return { path, handle: await open(path, "r") };
   } catch (error) {
-    throw new CoppiceError("invalid_argument", `${path}: expected a records file, cannot read it: ${messageOf(error)}`);
+    throw new CoppiceError(
+      "invalid_argument",
+      `${path}: expected a records file, cannot read it: ${messageOf(error)}`,
+    );
   }
 }

@@ -11,7 +11,15 @@ import type { FileHandle } from "node:fs/promises";
 import type { RolloutResult } from "../../../services/queue/job.ts";
 import { CoppiceError, messageOf } from "../../../services/runtime/errors.ts";
 import type { Driver, SampleAnswer, SampleRequest } from "../driver.ts";
-import { indexRecords, openRecords, parseRecord, type RecordIndex, type RecordKey, type RecordLine, type RecordPlace } from "./replay-index.ts";
+import {
+  indexRecords,
+  openRecords,
+  parseRecord,
+  type RecordIndex,
+  type RecordKey,
+  type RecordLine,
+  type RecordPlace,
+} from "./replay-index.ts";
 
 export interface ReplayOptions {
   /** Paths of records files (JSONL, formats.md "Records"); `rollouts.jsonl` of a run is one. */
@@ -61,7 +69,10 @@ export function createReplayDriver(options: ReplayOptions): Driver {
       const { index } = await records();
       signal.throwIfAborted();
       if (index.count === 0) {
-        throw new CoppiceError("invalid_argument", `${options.records.join(", ")}: expected at least one record, found none`);
+        throw new CoppiceError(
+          "invalid_argument",
+          `${options.records.join(", ")}: expected at least one record, found none`,
+        );
       }
       return {
         model: "*",
@@ -74,7 +85,10 @@ export function createReplayDriver(options: ReplayOptions): Driver {
     },
     sample,
     async score() {
-      throw new CoppiceError("unimplemented", `the replay engine (${options.records.join(", ")}) cannot score a continuation`);
+      throw new CoppiceError(
+        "unimplemented",
+        `the replay engine (${options.records.join(", ")}) cannot score a continuation`,
+      );
     },
     close,
   };
@@ -96,7 +110,9 @@ function findPlace(index: RecordIndex, request: SampleRequest, paths: readonly s
   const isRoot = (request.depth ?? 0) === 0;
   const first: RecordKey | null = isRoot
     ? { by: "problem", value: request.problem }
-    : request.prefix === undefined ? null : { by: "prefix", value: request.prefix };
+    : request.prefix === undefined
+      ? null
+      : { by: "prefix", value: request.prefix };
   const group = (first === null ? null : index.group(first)) ?? index.group(byPrompt);
   const place = group?.find(request.sample, request.seed) ?? null;
   if (place !== null) return place;
@@ -108,16 +124,26 @@ function findPlace(index: RecordIndex, request: SampleRequest, paths: readonly s
   );
 }
 
-async function readRecord(handle: FileHandle | undefined, place: RecordPlace, where: string): Promise<RecordLine> {
+async function readRecord(
+  handle: FileHandle | undefined,
+  place: RecordPlace,
+  where: string,
+): Promise<RecordLine> {
   const buffer = Buffer.alloc(place.bytes);
   let bytesRead = 0;
   try {
     bytesRead = (await handle?.read(buffer, 0, place.bytes, place.offset))?.bytesRead ?? 0;
   } catch (error) {
-    throw new CoppiceError("data_loss", `${where}: cannot read the record: ${messageOf(error)}`, { cause: error });
+    throw new CoppiceError("data_loss", `${where}: cannot read the record: ${messageOf(error)}`, {
+      cause: error,
+    });
   }
   const record = bytesRead === place.bytes ? parseRecord(buffer.toString("utf8"), where) : null;
-  if (record === null) throw new CoppiceError("data_loss", `${where}: expected the record that was indexed, found the file changed`);
+  if (record === null)
+    throw new CoppiceError(
+      "data_loss",
+      `${where}: expected the record that was indexed, found the file changed`,
+    );
   return record;
 }
 
@@ -149,13 +175,17 @@ function answerFrom(record: RecordLine, request: SampleRequest, where: string): 
 }
 
 /** The stop string that ends first in the text; of those that end together, the longest. */
-function firstStop(text: string, stops: readonly string[]): { readonly stop: string; readonly end: number } | null {
+function firstStop(
+  text: string,
+  stops: readonly string[],
+): { readonly stop: string; readonly end: number } | null {
   let first: { readonly stop: string; readonly end: number } | null = null;
   for (const stop of stops) {
     const at = stop === "" ? -1 : text.indexOf(stop);
     if (at === -1) continue;
     const end = at + stop.length;
-    if (first === null || end < first.end || (end === first.end && stop.length > first.stop.length)) first = { stop, end };
+    if (first === null || end < first.end || (end === first.end && stop.length > first.stop.length))
+      first = { stop, end };
   }
   return first;
 }

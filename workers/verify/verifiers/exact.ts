@@ -14,25 +14,41 @@ export const exact = defineVerifier({
       type: "choice",
       default: "text",
       choices: ["text", "last-line", "pattern"],
-      about: "What the answer is: the whole text, its last line that is not blank, or the last match of pattern.",
+      about:
+        "What the answer is: the whole text, its last line that is not blank, or the last match of pattern.",
     },
     pattern: {
       type: "text",
       default: null,
-      about: "A JavaScript regular expression (flags gmu) for extract: pattern; its first group is the answer, else the whole match.",
+      about:
+        "A JavaScript regular expression (flags gmu) for extract: pattern; its first group is the answer, else the whole match.",
     },
-    ignore_case: { type: "boolean", default: false, about: "Whether letters are compared without their case." },
-    ignore_space: { type: "boolean", default: false, about: "Whether a run of white space counts as one space." },
+    ignore_case: {
+      type: "boolean",
+      default: false,
+      about: "Whether letters are compared without their case.",
+    },
+    ignore_space: {
+      type: "boolean",
+      default: false,
+      about: "Whether a run of white space counts as one space.",
+    },
   },
   check({ extract, pattern }) {
     if ((extract === "pattern") !== (pattern !== null)) {
-      throw new CoppiceError("invalid_argument", "verifier exact: expected extract: pattern and a pattern together, found one of them");
+      throw new CoppiceError(
+        "invalid_argument",
+        "verifier exact: expected extract: pattern and a pattern together, found one of them",
+      );
     }
     if (pattern === null) return;
     try {
       new RegExp(pattern, "gmu");
     } catch (error) {
-      throw new CoppiceError("invalid_argument", `verifier exact: pattern must be a regular expression: ${messageOf(error)}`);
+      throw new CoppiceError(
+        "invalid_argument",
+        `verifier exact: pattern must be a regular expression: ${messageOf(error)}`,
+      );
     }
   },
   verify({ text, problem }, options) {
@@ -40,7 +56,8 @@ export const exact = defineVerifier({
     const found = normalise(extracted ?? "", options);
     const answer = found === "" ? null : keyOf(found);
     if (problem.reference === null) return undecided(answer, "the problem has no reference");
-    if (extracted === null) return incorrect(null, `expected a match of ${quote(options.pattern ?? "")}, found none`);
+    if (extracted === null)
+      return incorrect(null, `expected a match of ${quote(options.pattern ?? "")}, found none`);
     const expected = normalise(problem.reference, options);
     if (found === expected) return correct(answer);
     if (found === "") return incorrect(null, "the candidate's answer is empty");
@@ -62,7 +79,10 @@ function extractAnswer(text: string, { extract, pattern }: Extract): string | nu
   return last === null ? null : (last[1] ?? last[0]);
 }
 
-function normalise(text: string, options: { readonly ignore_case: boolean; readonly ignore_space: boolean }): string {
+function normalise(
+  text: string,
+  options: { readonly ignore_case: boolean; readonly ignore_space: boolean },
+): string {
   const trimmed = text.trim().normalize("NFC");
   const spaced = options.ignore_space ? trimmed.replace(/\s+/gu, " ") : trimmed;
   return options.ignore_case ? spaced.toLowerCase() : spaced;

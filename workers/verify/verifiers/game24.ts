@@ -17,12 +17,16 @@ const PUZZLE_NUMBERS_MAX = 16;
 
 export const game24 = defineVerifier({
   kind: "game24",
-  about: "The problem's numbers, each once, make 24 with + - * / and parentheses; an expression or a list of steps.",
+  about:
+    "The problem's numbers, each once, make 24 with + - * / and parentheses; an expression or a list of steps.",
   options: {},
   verify({ text, problem }) {
     const numbers = puzzleNumbers(problem.prompt);
     if (numbers === null) {
-      return undecided(null, `expected 2 to ${PUZZLE_NUMBERS_MAX} numbers in the problem's prompt, found ${quote(problem.prompt)}`);
+      return undecided(
+        null,
+        `expected 2 to ${PUZZLE_NUMBERS_MAX} numbers in the problem's prompt, found ${quote(problem.prompt)}`,
+      );
     }
     const last = lastLine(text);
     if (last === "") return incorrect(null, "the candidate is empty");
@@ -50,7 +54,11 @@ function puzzleNumbers(prompt: string): readonly string[] | null {
 }
 
 function verifyExpression(line: string, numbers: readonly string[]): VerdictResult {
-  const written = line.replace(/^answer:/i, "").split("=", 1)[0]?.trim() ?? "";
+  const written =
+    line
+      .replace(/^answer:/i, "")
+      .split("=", 1)[0]
+      ?.trim() ?? "";
   if (written === "") return incorrect(null, `expected an expression on the last line, found ${quote(line)}`);
   let expression: Expression;
   try {
@@ -62,7 +70,10 @@ function verifyExpression(line: string, numbers: readonly string[]): VerdictResu
   const answer = canonicalText(expression);
   const used = numbersOf(expression);
   if (inOrder(used) !== inOrder(numbers)) {
-    return incorrect(answer, `expected the numbers ${numbers.join(" ")} each once, found ${quote(used.join(" "))}`);
+    return incorrect(
+      answer,
+      `expected the numbers ${numbers.join(" ")} each once, found ${quote(used.join(" "))}`,
+    );
   }
   const value = valueOf(expression);
   if (value === null) return incorrect(answer, `${quote(written)} divides by zero`);
@@ -77,10 +88,16 @@ interface Left {
 }
 
 function verifySteps(text: string, numbers: readonly string[]): VerdictResult {
-  const lines = text.split("\n").map((line) => line.trim()).filter((line) => line !== "");
+  const lines = text
+    .split("\n")
+    .map((line) => line.trim())
+    .filter((line) => line !== "");
   if (/^steps:?$/i.test(lines[0] ?? "")) lines.shift();
   if (lines.length !== numbers.length - 1) {
-    return incorrect(null, `expected ${numbers.length - 1} steps for ${numbers.length} numbers, found ${lines.length}`);
+    return incorrect(
+      null,
+      `expected ${numbers.length - 1} steps for ${numbers.length} numbers, found ${lines.length}`,
+    );
   }
   let left: readonly Left[] = numbers.map((digits) => ({
     value: rational(BigInt(digits)),
@@ -114,7 +131,8 @@ function take(left: readonly Left[], step: Step): readonly Left[] | string {
   }
   const value = apply(step.operator, a.value, b.value);
   if (value === null) return "it divides by zero";
-  if (!isEqual(value, step.result)) return `expected the result ${fractionText(value)}, found ${fractionText(step.result)}`;
+  if (!isEqual(value, step.result))
+    return `expected the result ${fractionText(value)}, found ${fractionText(step.result)}`;
   const made: Left = {
     value,
     expression: { kind: "binary", operator: step.operator, left: a.expression, right: b.expression },

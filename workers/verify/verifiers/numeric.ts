@@ -16,7 +16,8 @@ export const numeric = defineVerifier({
       type: "choice",
       default: "auto",
       choices: ["auto", "hashes", "boxed", "last-number"],
-      about: "Where the number stands: after the last ####, in the last \\boxed{}, or the last in the text; auto takes the first of these that is there.",
+      about:
+        "Where the number stands: after the last ####, in the last \\boxed{}, or the last in the text; auto takes the first of these that is there.",
     },
     percent: {
       type: "choice",
@@ -25,11 +26,17 @@ export const numeric = defineVerifier({
       about: "Whether 50% is 50 (ignore) or 1/2 (fraction).",
     },
     tolerance_absolute: {
-      type: "number", default: 0, min: 0, max: 1e300,
+      type: "number",
+      default: 0,
+      min: 0,
+      max: 1e300,
       about: "Largest difference from the reference that still is correct.",
     },
     tolerance_relative: {
-      type: "number", default: 0, min: 0, max: 1e300,
+      type: "number",
+      default: 0,
+      min: 0,
+      max: 1e300,
       about: "The same as a share of the reference's magnitude; the larger of the two counts.",
     },
   },
@@ -39,7 +46,10 @@ export const numeric = defineVerifier({
     if (problem.reference === null) return undecided(answer, "the problem has no reference");
     const expected = extractNumber(problem.reference, "auto", options.percent);
     if (expected.kind === "none") {
-      return undecided(answer, `expected a number in the reference, found ${quote(problem.reference)}: ${expected.reason}`);
+      return undecided(
+        answer,
+        `expected a number in the reference, found ${quote(problem.reference)}: ${expected.reason}`,
+      );
     }
     if (found.kind === "none") return incorrect(null, found.reason);
     const difference = magnitude(subtract(found.value, expected.value));
