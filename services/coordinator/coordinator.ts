@@ -46,9 +46,12 @@ export function createCoordinator(options: CoordinatorOptions): Coordinator {
   const limits: DispatchLimits = { ...DEFAULT_DISPATCH_LIMITS, ...options.dispatch };
   const runLimits: RunLimits = { ...DEFAULT_RUN_LIMITS, ...options.run };
   const segments = new SegmentStore();
-  const dispatcher = new Dispatcher({ lanes, clock, log, limits });
   const workers = new Map<string, WorkerState>();
   const runs = new Map<string, Run>();
+  const onTrouble = (message: string): void => {
+    for (const run of runs.values()) run.notice(message);
+  };
+  const dispatcher = new Dispatcher({ lanes, clock, log, limits, onTrouble });
   let isClosed = false;
   let leaseTimer: Timer = clock.after(limits.leaseMs / 3, expireLeases);
 
@@ -57,10 +60,13 @@ export function createCoordinator(options: CoordinatorOptions): Coordinator {
   });
 
   function expireLeases(): void {
-    const before = clock.monotonicMs() - limits.leaseMs;
+    const nowMs = clock.monotonicMs();
     for (const [id, worker] of workers) {
-      const isSilent = worker.heardMs < before && (worker.hasHeartbeat || worker.lines.size === 0);
-      if (!isSilent) continue;
+      // A silent line is ended by the link itself, after a lease and a third: it must be gone before its worker is
+      // forgotten, so that one that wakes up again finds it closed and registers anew.
+      const patienceMs =
+        worker.lines.size === 0 ? limits.leaseMs : worker.hasHeartbeat ? 2 * limits.leaseMs : Infinity;
+      if (nowMs - worker.heardMs < patienceMs) continue;
       log.warn({ worker: id, lease_ms: limits.leaseMs }, "worker_lost");
       forget(id);
     }

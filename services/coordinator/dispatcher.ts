@@ -85,6 +85,7 @@ export class Dispatcher {
   readonly #jobs = new Map<string, JobInLane>();
   /** Called whenever there may be more room. */
   #onRoom: () => void = () => undefined;
+  readonly #onTrouble: (message: string) => void;
   #rescue: Timer | null = null;
   #isClosed = false;
 
@@ -93,11 +94,14 @@ export class Dispatcher {
     readonly clock: Clock;
     readonly log: Log;
     readonly limits: DispatchLimits;
+    /** Told what delays every sweep: a store that is away, a host that is gone. */
+    readonly onTrouble: (message: string) => void;
   }) {
     this.#lanes = options.lanes;
     this.#clock = options.clock;
     this.#log = options.log;
     this.#limits = options.limits;
+    this.#onTrouble = options.onTrouble;
     this.#scheduleRescue();
   }
 
@@ -131,6 +135,8 @@ export class Dispatcher {
     for (const state of this.#states.values()) {
       if (!state.workers.delete(workerId) || state.workers.size > 0 || state.host === null) continue;
       this.#log.warn({ host: state.host.facts.id, jobs: state.jobs.size }, "host_gone");
+      if (state.jobs.size > 0)
+        this.#onTrouble(`host ${state.host.facts.id} is gone; ${state.jobs.size} jobs go elsewhere`);
       state.isReady = false;
       this.#states.delete(state.name);
       this.#hosts.delete(state.host.facts.id);
@@ -218,7 +224,10 @@ export class Dispatcher {
       const feeder = new LaneFeeder(lane, {
         clock: this.#clock,
         limits: this.#limits,
-        onTrouble: (message) => this.#log.warn({ lane: name, message }, "lane_trouble"),
+        onTrouble: (message) => {
+          this.#log.warn({ lane: name, message }, "lane_trouble");
+          this.#onTrouble(message);
+        },
       });
       state = {
         name,

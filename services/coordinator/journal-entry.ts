@@ -45,6 +45,9 @@ export interface LossEntry {
   readonly task: string;
   readonly ask: string;
   readonly loss: Loss;
+  /** What its attempts had cost all the same. */
+  readonly usage: AttemptUsage;
+  readonly charge: Amount;
 }
 
 /** What a withdrawn ask had cost when it was stopped; changes no search, only the ledger. */

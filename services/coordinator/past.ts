@@ -61,9 +61,8 @@ export class Past {
         return;
       case "answer":
       case "spent":
-        this.ledger.restore(entry.charge);
-        break;
       case "loss":
+        this.ledger.restore(entry.charge);
         break;
       case "sweep":
         throw new CoppiceError("data_loss", "journal: expected one header, found a second");

@@ -2,7 +2,7 @@
  * `prompt_template`: shapes a problem into the prompt that the model sees. `{prompt}`, or any field of the problem:
  * `{id}`, `{reference}`, `{tests}`, `{metadata.x}`. `{{` and `}}` stand for braces themselves.
  */
-import { CoppiceError } from "../runtime/errors.ts";
+import { CoppiceError, messageOf } from "../runtime/errors.ts";
 import { suggestion } from "../runtime/nearest.ts";
 import type { Problem } from "./sweep.ts";
 
@@ -39,6 +39,18 @@ export function renderPrompt(template: string, problem: Problem): string {
     const message = `problem ${problem.id}: prompt_template asks for {${field}}, which it does not have`;
     throw new CoppiceError("invalid_argument", message);
   });
+}
+
+/** The rendered prompt, or why there is none: a problem that lacks a field costs its own task only (I5). */
+export function tryRenderPrompt(
+  template: string,
+  problem: Problem,
+): { readonly text: string; readonly error: string | null } {
+  try {
+    return { text: renderPrompt(template, problem), error: null };
+  } catch (error) {
+    return { text: "", error: messageOf(error) };
+  }
 }
 
 /** A field as text; what is not text is written as JSON. Null where the problem has none. */

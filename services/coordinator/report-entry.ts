@@ -1,31 +1,47 @@
 /** What a worker reported, as the journal keeps it. Pure. */
-import type { Report } from "../queue/job.ts";
+import type { AttemptUsage, Report } from "../queue/job.ts";
 import type { Ask } from "../search/program.ts";
-import { NOTHING } from "./ledger.ts";
+import { NOTHING, type Amount } from "./ledger.ts";
 import type { TaskEntry } from "./past.ts";
 import type { OpenAsk } from "./backlog.ts";
 
 /** The journal's entry for a report of an open ask; the charge is cut to what was reserved (I3). */
 export function entryOf(report: Report, open: OpenAsk): TaskEntry {
+  const { result, host, attempt, startedMs, endedMs } = report;
   const base = { task: report.task, ask: report.ask };
-  const { result, usage } = report;
-  const worst = open.reservation?.worst ?? NOTHING;
-  const tokens = Math.min(worst.completionTokens, usage.completionTokens ?? worst.completionTokens);
+  const cost = costOf(open, report.usage);
   if (result.kind === "failure") {
-    return {
-      kind: "loss",
-      ...base,
-      loss: { reason: "lost", message: `${result.reason}: ${result.message}` },
-    };
+    const message = `${result.reason}: ${result.message}`;
+    return { kind: "loss", ...base, loss: { reason: "lost", message }, ...cost };
   }
-  if (result.kind === "cancelled") {
-    return { kind: "spent", ...base, usage, charge: { rollouts: 0, completionTokens: tokens } };
-  }
-  const charge = { rollouts: worst.rollouts, completionTokens: tokens };
-  if (open.isWithdrawn) return { kind: "spent", ...base, usage, charge };
-  const { host, attempt, startedMs, endedMs } = report;
-  return { kind: "answer", ...base, result, usage, charge, host, attempt, startedMs, endedMs };
+  if (result.kind === "cancelled") return { kind: "spent", ...base, ...cost };
+  const charge = {
+    rollouts: open.reservation?.worst.rollouts ?? 0,
+    completionTokens: cost.charge.completionTokens,
+  };
+  if (open.isWithdrawn) return { kind: "spent", ...base, usage: cost.usage, charge };
+  return { kind: "answer", ...base, result, usage: report.usage, charge, host, attempt, startedMs, endedMs };
 }
+
+/** What an ask that ended without an answer had cost. What nobody can say is charged as the worst; a verification is free. */
+export function costOf(
+  open: OpenAsk,
+  usage: AttemptUsage,
+): { readonly usage: AttemptUsage; readonly charge: Amount } {
+  if (open.ask.kind === "verify") return { usage: NO_TOKENS, charge: NOTHING };
+  const worst = open.reservation?.worst.completionTokens ?? 0;
+  return {
+    usage,
+    charge: { rollouts: 0, completionTokens: Math.min(worst, usage.completionTokens ?? worst) },
+  };
+}
+
+export const NO_TOKENS: AttemptUsage = { promptTokens: 0, cachedTokens: 0, completionTokens: 0 };
+export const UNKNOWN_TOKENS: AttemptUsage = {
+  promptTokens: null,
+  cachedTokens: null,
+  completionTokens: null,
+};
 
 /** Whether a report's result answers this kind of ask at all; anything else is a worker that speaks nonsense. */
 export function isAnswerTo(ask: Ask, result: Report["result"]): boolean {

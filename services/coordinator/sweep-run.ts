@@ -7,41 +7,35 @@
  * dispatched ask holds a reservation), I4 (programs are told in journal order; seeds are derived), I5 (what a task throws
  * ends that task), I6 (tasks are opened just ahead of need).
  */
-import { join } from "node:path";
-import type { Timer } from "../runtime/clock.ts";
 import { CoppiceError, messageOf } from "../runtime/errors.ts";
 import type { Job, Report } from "../queue/job.ts";
-import { AppendFile } from "./append-file.ts";
 import type { OpenAsk } from "./backlog.ts";
 import type { SweepRun } from "./coordinator-api.ts";
 import type { JobOwner } from "./dispatcher.ts";
 import { hostLane } from "./dispatcher.ts";
-import { Journal } from "./journal.ts";
-import { checkHeader, type LossEntry, type SpentEntry } from "./journal-entry.ts";
+import type { ElapsedEntry, LossEntry, SpentEntry } from "./journal-entry.ts";
 import { NOTHING } from "./ledger.ts";
-import { headerOf, Past, type TaskEntry } from "./past.ts";
+import type { Past, TaskEntry } from "./past.ts";
 import { canServe } from "./placement.ts";
-import { renderPrompt } from "./prompt-template.ts";
-import { entryOf, isAnswerTo } from "./report-entry.ts";
+import { tryRenderPrompt } from "./prompt-template.ts";
+import { costOf, entryOf, isAnswerTo, NO_TOKENS, UNKNOWN_TOKENS } from "./report-entry.ts";
+import { RunFiles } from "./run-files.ts";
 import type { RunParts } from "./run-parts.ts";
-import { hashRunProblems, lockRunDirectory, replaceFile, Rows, RUN_FILES } from "./run-directory.ts";
 import type { Summary, SweepEvent, SweepState, SweepStatus } from "./status.ts";
-import type { Problem, Sweep } from "./sweep.ts";
+import type { Sweep } from "./sweep.ts";
 import { budgetOf, statusOf } from "./sweep-status.ts";
 import type { SettledState } from "./tally.ts";
 import { TaskDispatch } from "./task-dispatch.ts";
 import { TaskLine, type TaskToOpen } from "./task-line.ts";
 import { TaskRun } from "./task-run.ts";
+import { Timers, Watchers } from "./watchers.ts";
 
 export class Run implements SweepRun, JobOwner {
   readonly id: string;
   readonly ended: Promise<Summary>;
   readonly #sweep: Sweep;
   readonly #parts: RunParts;
-  readonly #journal: Journal;
-  readonly #rows: Rows;
-  readonly #metrics: AppendFile;
-  readonly #unlock: () => Promise<void>;
+  readonly #files: RunFiles;
   readonly #past: Past;
   readonly #attempt: number;
   readonly #total: number;
@@ -51,8 +45,8 @@ export class Run implements SweepRun, JobOwner {
   readonly #settling = new WeakSet<TaskRun>();
   readonly #line: TaskLine;
   readonly #dispatch: TaskDispatch;
-  readonly #watchers = new Set<(event: SweepEvent) => void>();
-  readonly #timers: Timer[] = [];
+  readonly #watchers = new Watchers();
+  readonly #timers: Timers;
   #isAllOpened = false;
   #isOpening = false;
   #isPassQueued = false;
@@ -68,23 +62,17 @@ export class Run implements SweepRun, JobOwner {
     readonly id: string;
     readonly sweep: Sweep;
     readonly parts: RunParts;
-    readonly journal: Journal;
-    readonly rows: Rows;
-    readonly metrics: AppendFile;
-    readonly unlock: () => Promise<void>;
+    readonly files: RunFiles;
     readonly past: Past;
-    readonly total: number;
   }) {
     this.id = options.id;
     this.#sweep = options.sweep;
     this.#parts = options.parts;
-    this.#journal = options.journal;
-    this.#rows = options.rows;
-    this.#metrics = options.metrics;
-    this.#unlock = options.unlock;
+    this.#files = options.files;
     this.#past = options.past;
     this.#attempt = Math.max(0, ...options.past.elapsed.keys()) + 1;
-    this.#total = options.total;
+    this.#total = options.files.problems * options.sweep.arms.length;
+    this.#timers = new Timers(options.parts.clock);
     this.#startedMs = options.parts.clock.monotonicMs();
     this.#line = new TaskLine(options.sweep, options.past.settled);
     this.#dispatch = new TaskDispatch({
@@ -107,30 +95,10 @@ export class Run implements SweepRun, JobOwner {
 
   /** Opens the run directory of a sweep, new or not, rebuilds what its journal says, and starts. */
   static async open(id: string, sweep: Sweep, parts: RunParts): Promise<Run> {
-    const path = sweep.output;
-    const problems = await hashRunProblems(path);
-    const unlock = await lockRunDirectory(path);
-    try {
-      const past = new Past(sweep);
-      const { journal, header, tornBytes } = await Journal.reopen(join(path, RUN_FILES.journal), (entry) =>
-        past.visit(entry),
-      );
-      checkHeader(headerOf(sweep, problems), header, path);
-      if (tornBytes > 0) parts.log.warn({ sweep: id, bytes: tornBytes }, "journal_tail_cut");
-      const rows = await Rows.open(path, past);
-      const metrics = await AppendFile.open(join(path, RUN_FILES.metrics));
-      const total = problems.count * sweep.arms.length;
-      const run = new Run({ id, sweep, parts, journal, rows, metrics, unlock, past, total });
-      run.#start();
-      return run;
-    } catch (error) {
-      await unlock();
-      throw error;
-    }
-  }
-
-  get model(): string {
-    return this.#sweep.model;
+    const { files, past } = await RunFiles.open(sweep, parts.log);
+    const run = new Run({ id, sweep, parts, files, past });
+    run.#start();
+    return run;
   }
 
   status(): SweepStatus {
@@ -150,10 +118,10 @@ export class Run implements SweepRun, JobOwner {
   }
 
   watch(listener: (event: SweepEvent) => void): () => void {
-    this.#watchers.add(listener);
+    const unwatch = this.#watchers.add(listener);
     listener({ kind: "status", status: this.status() });
     if (this.#isOver) listener({ kind: "ended", summary: this.#summary() });
-    return () => this.#watchers.delete(listener);
+    return unwatch;
   }
 
   pause(): void {
@@ -168,7 +136,7 @@ export class Run implements SweepRun, JobOwner {
 
   async cancel(reason: string): Promise<void> {
     if (this.#isOver || this.#cutShort !== null) return;
-    this.#tell({ kind: "log", level: "warn", message: `cancelled: ${reason}` });
+    this.#watchers.tell({ kind: "log", level: "warn", message: `cancelled: ${reason}` });
     this.#cutRest("cancelled");
     await this.ended.catch(() => undefined);
   }
@@ -190,6 +158,11 @@ export class Run implements SweepRun, JobOwner {
         void this.#fail(error);
       }
     });
+  }
+
+  /** Something that whoever watches the sweep should know. */
+  notice(message: string): void {
+    this.#watchers.tell({ kind: "log", level: "warn", message });
   }
 
   /** A report of a worker. Resolves once it needs no sending again. */
@@ -236,13 +209,13 @@ export class Run implements SweepRun, JobOwner {
   }
 
   #start(): void {
-    const { clock, limits } = this.#parts;
+    const { limits } = this.#parts;
     void this.#writeMetrics();
-    this.#every(limits.statusMs, () => this.#tell({ kind: "status", status: this.status() }));
-    this.#every(limits.metricsMs, () => void this.#writeMetrics());
+    this.#timers.every(limits.statusMs, () => this.#watchers.tell({ kind: "status", status: this.status() }));
+    this.#timers.every(limits.metricsMs, () => void this.#writeMetrics());
     if (this.#sweep.budget.wallMs !== null) {
       const left = Math.max(0, this.#sweep.budget.wallMs - this.#elapsedMs);
-      this.#timers.push(clock.after(left, () => this.#cutRest("budget")));
+      this.#timers.after(left, () => this.#cutRest("budget"));
     }
     this.#parts.log.info(
       { sweep: this.id, attempt: this.#attempt, tasks: this.#total, settled: this.#past.settled.size },
@@ -298,7 +271,7 @@ export class Run implements SweepRun, JobOwner {
   }
 
   #openTask({ arm, problem, ordinal }: TaskToOpen): void {
-    const prompt = rendered(this.#sweep.promptTemplate, problem);
+    const prompt = tryRenderPrompt(this.#sweep.promptTemplate, problem);
     const task = new TaskRun({
       ordinal,
       arm,
@@ -328,16 +301,21 @@ export class Run implements SweepRun, JobOwner {
   }
 
   #lose(task: TaskRun, open: OpenAsk, loss: LossEntry["loss"]): void {
-    const entry: LossEntry = { kind: "loss", task: task.id, ask: open.ask.id, loss };
+    const cost =
+      loss.reason === "budget" ? { usage: NO_TOKENS, charge: NOTHING } : costOf(open, UNKNOWN_TOKENS);
+    const entry: LossEntry = { kind: "loss", task: task.id, ask: open.ask.id, loss, ...cost };
     open.accepting = this.#settleAsk(task, open, entry);
     open.accepting.catch(() => undefined);
   }
 
   /** Nobody will say what a withdrawn ask had cost: the worst is charged (I3). */
   #assumeStopped(task: TaskRun, open: OpenAsk): void {
-    const usage = { promptTokens: null, cachedTokens: null, completionTokens: null };
-    const charge = open.reservation?.worst ?? NOTHING;
-    const entry: SpentEntry = { kind: "spent", task: task.id, ask: open.ask.id, usage, charge };
+    const entry: SpentEntry = {
+      kind: "spent",
+      task: task.id,
+      ask: open.ask.id,
+      ...costOf(open, UNKNOWN_TOKENS),
+    };
     open.accepting = this.#settleAsk(task, open, entry);
     open.accepting.catch(() => undefined);
   }
@@ -345,13 +323,12 @@ export class Run implements SweepRun, JobOwner {
   /** Journal, then ledger, then search: the one way in which an ask is settled. */
   async #settleAsk(task: TaskRun, open: OpenAsk, entry: TaskEntry): Promise<void> {
     try {
-      await this.#journal.append(entry);
+      await this.#files.journal.append(entry);
     } catch (error) {
       void this.#fail(error);
       throw error;
     }
-    if (open.reservation !== null)
-      this.#past.ledger.charge(open.reservation, entry.kind === "loss" ? NOTHING : entry.charge);
+    if (open.reservation !== null) this.#past.ledger.charge(open.reservation, entry.charge);
     if (open.job !== null) this.#parts.dispatcher.settled(open.job, open.ask.id);
     this.#withdraw(task, task.apply(entry));
     if (this.#cutShort !== null) this.#cutTask(task);
@@ -412,8 +389,14 @@ export class Run implements SweepRun, JobOwner {
     const wallMs = clock.monotonicMs() - (this.#openedMs.get(task.id) ?? 0);
     const tally = task.tally(state);
     const result = task.resultRow(state, wallMs);
-    const ends = await this.#rows.append(task.rolloutRows(), result);
-    await this.#journal.append({ kind: "settled", task: task.id, ordinal: task.ordinal, tally, ...ends });
+    const ends = await this.#files.rows.append(task.rolloutRows(), result);
+    await this.#files.journal.append({
+      kind: "settled",
+      task: task.id,
+      ordinal: task.ordinal,
+      tally,
+      ...ends,
+    });
     this.#past.totals.add(tally);
     this.#tasks.delete(task.id);
     this.#openedMs.delete(task.id);
@@ -421,7 +404,7 @@ export class Run implements SweepRun, JobOwner {
     const verdict = task.selectedVerdict;
     if (state === "failed")
       log.error({ sweep: this.id, task: task.id, error: result["error"] }, "task_failed");
-    this.#tell({ kind: "task", task: task.id, state, verdict, rollouts: tally.rollouts });
+    this.#watchers.tell({ kind: "task", task: task.id, state, verdict, rollouts: tally.rollouts });
     this.#endIfAllSettled();
     this.pump();
   }
@@ -443,7 +426,7 @@ export class Run implements SweepRun, JobOwner {
   async #fail(error: unknown): Promise<void> {
     if (this.#isOver) return;
     this.#parts.log.error({ sweep: this.id, error: messageOf(error) }, "sweep_failed");
-    this.#tell({ kind: "log", level: "error", message: messageOf(error) });
+    this.#watchers.tell({ kind: "log", level: "error", message: messageOf(error) });
     this.#failure = error instanceof Error ? error : new Error(messageOf(error));
     await this.#close("failed");
   }
@@ -452,45 +435,34 @@ export class Run implements SweepRun, JobOwner {
     if (this.#isOver) return;
     this.#endedMs = this.#parts.clock.monotonicMs();
     this.#state = state;
-    for (const timer of this.#timers) timer.cancel();
+    this.#timers.stop();
     try {
       for (const task of this.#tasks.values()) this.#letGo(task);
       await this.#line.close();
       await this.#writeMetrics();
       if (this.#failure === null) {
-        await this.#journal.append({
-          kind: "elapsed",
-          attempt: this.#attempt,
-          ms: Math.round(this.#attemptMs),
-        });
-        await replaceFile(
-          join(this.#sweep.output, RUN_FILES.summary),
-          `${JSON.stringify(this.#summary(), null, 2)}\n`,
-        );
+        await this.#files.journal.append(this.#elapsedEntry);
+        await this.#files.writeSummary(this.#summary());
       }
     } catch (error) {
       this.#failure ??= error instanceof Error ? error : new Error(messageOf(error));
     }
-    await Promise.allSettled([this.#journal.close(), this.#rows.close(), this.#metrics.close()]);
-    await this.#unlock();
+    await this.#files.close();
     this.#parts.log.info({ sweep: this.id, state: this.#state }, "sweep_ended");
-    this.#tell({ kind: "status", status: this.status() });
-    this.#tell({ kind: "ended", summary: this.#summary() });
+    this.#watchers.tell({ kind: "status", status: this.status() });
+    this.#watchers.tell({ kind: "ended", summary: this.#summary() });
     if (this.#failure === null) this.#resolveEnded(this.#summary());
     else this.#rejectEnded(this.#failure);
   }
 
   async #writeMetrics(): Promise<void> {
-    const status = this.status();
-    await this.#metrics
-      .append(`${JSON.stringify({ at_ms: this.#parts.clock.nowMs(), ...status })}\n`)
-      .catch((error: unknown) => {
-        this.#parts.log.warn({ sweep: this.id, error: messageOf(error) }, "metrics_not_written");
-      });
+    await this.#files.appendMetrics(this.#parts.clock.nowMs(), this.status());
     if (this.#isOver) return;
-    await this.#journal
-      .append({ kind: "elapsed", attempt: this.#attempt, ms: Math.round(this.#attemptMs) })
-      .catch((error: unknown) => this.#fail(error));
+    await this.#files.journal.append(this.#elapsedEntry).catch((error: unknown) => this.#fail(error));
+  }
+
+  get #elapsedEntry(): ElapsedEntry {
+    return { kind: "elapsed", attempt: this.#attempt, ms: Math.round(this.#attemptMs) };
   }
 
   #summary(): Summary {
@@ -523,31 +495,6 @@ export class Run implements SweepRun, JobOwner {
 
   #changeState(state: SweepState): void {
     this.#state = state;
-    this.#tell({ kind: "status", status: this.status() });
-  }
-
-  #tell(event: SweepEvent): void {
-    for (const watcher of this.#watchers) watcher(event);
-  }
-
-  #every(ms: number, act: () => void): void {
-    const again = (): void => {
-      if (this.#isOver) return;
-      act();
-      timer = this.#parts.clock.after(ms, again);
-    };
-    let timer = this.#parts.clock.after(ms, again);
-    this.#timers.push({ cancel: () => timer.cancel() });
-  }
-}
-
-function rendered(
-  template: string,
-  problem: Problem,
-): { readonly text: string; readonly error: string | null } {
-  try {
-    return { text: renderPrompt(template, problem), error: null };
-  } catch (error) {
-    return { text: "", error: messageOf(error) };
+    this.#watchers.tell({ kind: "status", status: this.status() });
   }
 }

@@ -18,7 +18,15 @@ import { segmentId } from "./segment-store.ts";
 import type { Arm, Problem } from "./sweep.ts";
 import type { Usage } from "./status.ts";
 import type { SettledState, TaskTally } from "./tally.ts";
-import { addKnown, addUsage, cancelledUsage, NO_USAGE, rolloutUsage, verificationUsage } from "./usage.ts";
+import {
+  addKnown,
+  addUsage,
+  cancelledUsage,
+  lostUsage,
+  NO_USAGE,
+  rolloutUsage,
+  verificationUsage,
+} from "./usage.ts";
 
 export interface TaskRunOptions {
   readonly ordinal: number;
@@ -141,11 +149,14 @@ export class TaskRun {
       return [];
     }
     if (open === undefined || open.isWithdrawn) {
-      if (entry.kind === "answer") this.#usage = addUsage(this.#usage, cancelledUsage(entry.usage));
+      if (entry.kind === "answer" && entry.result.kind === "rollout") {
+        this.#usage = addUsage(this.#usage, cancelledUsage(entry.usage));
+      }
       return [];
     }
     if (entry.kind === "loss") {
       this.#losses += 1;
+      this.#usage = addUsage(this.#usage, lostUsage(entry.usage));
       this.#isBudgetLost ||= entry.loss.reason === "budget";
       this.#firstLoss ??= entry.loss.message;
       return this.#take(this.#search.fail(entry.ask, entry.loss));
@@ -315,7 +326,7 @@ export class TaskRun {
   /** An answer whose turn never came: no row says it, since on another cluster it would not have come at all (I4). */
   #discard(id: AskId): void {
     const arrived = this.#arrived.get(id);
-    if (!this.#arrived.delete(id) || arrived === undefined) return;
+    if (!this.#arrived.delete(id) || arrived?.entry.result.kind !== "rollout") return;
     this.#usage = addUsage(this.#usage, cancelledUsage(arrived.entry.usage));
   }
 
@@ -358,7 +369,10 @@ export class TaskRun {
     }
   }
 
-  /** Tokens of `prefix` that no earlier rollout of this task had put into a cache: scheduling.md, section 3, c(e). */
+  /**
+   * Prompt tokens that no placement could have saved: those which no earlier rollout of this task had put into a
+   * cache, and the last of each prompt, which every engine computes again to have its logits.
+   */
   #countUnique(prefix: Prefix, entry: AnswerEntry, continued: Prefix): void {
     const { promptTokens, completionTokens } = entry.usage;
     if (promptTokens === null || completionTokens === null) {
@@ -366,7 +380,7 @@ export class TaskRun {
       return;
     }
     const known = this.#knownTokens.get(prefix) ?? 0;
-    this.#uniqueTokens = addKnown(this.#uniqueTokens, Math.max(0, promptTokens - known));
+    this.#uniqueTokens = addKnown(this.#uniqueTokens, Math.max(1, promptTokens - known));
     this.#knownTokens.set(prefix, Math.max(known, promptTokens));
     if (!this.#knownTokens.has(continued)) this.#knownTokens.set(continued, promptTokens + completionTokens);
   }

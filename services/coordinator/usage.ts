@@ -50,3 +50,8 @@ export function verificationUsage(usage: AttemptUsage): Usage {
 export function cancelledUsage(usage: AttemptUsage): Usage {
   return { ...NO_USAGE, cancelled_tokens: usage.completionTokens };
 }
+
+/** A lost ask: what its last attempt had generated is of no use to anybody. */
+export function lostUsage(usage: AttemptUsage): Usage {
+  return { ...NO_USAGE, retried_tokens: usage.completionTokens };
+}

@@ -21,12 +21,18 @@ const header: JournalHeader = {
   arms: [{ id: "a", strategy: "best-of-n", version: 1, parameters: { n: 4 } }],
 };
 
+const FREE = {
+  usage: { promptTokens: 0, cachedTokens: 0, completionTokens: 0 },
+  charge: { rollouts: 0, completionTokens: 0 },
+};
+
 function loss(n: number): JournalEntry {
   return {
     kind: "loss",
     task: `a/p${n}`,
     ask: "0/0",
     loss: { reason: "lost", message: `Zeile ${n} \u00e4\n` },
+    ...FREE,
   };
 }
 
@@ -113,6 +119,7 @@ describe("journal", () => {
         task: `t${n}`,
         ask: "0/0",
         loss: { reason: "lost", message: text },
+        ...FREE,
       });
     }
     await journal.close();

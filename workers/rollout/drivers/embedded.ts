@@ -171,6 +171,7 @@ async function sampleOn(host: Host, request: SampleRequest, signal: AbortSignal)
     sampler: host.engine.createSampler(sampling, request.seed),
     onToken: (cachedTokens) => request.onUsage?.(usageWith(cachedTokens)),
   };
+  request.onUsage?.(usageWith(0));
   const supply = await submit(host, prompt, { demand, signal });
   if (supply.kind !== "sample") throw new Error("a sample was asked for");
   return {

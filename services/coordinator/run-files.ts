@@ -1,0 +1,91 @@
+/** The open files of a run that is being worked on: lock, journal, rows, metrics. Opened together, closed together. */
+import { join } from "node:path";
+import type { Log } from "../runtime/log.ts";
+import { messageOf } from "../runtime/errors.ts";
+import { AppendFile } from "./append-file.ts";
+import { Journal } from "./journal.ts";
+import { checkHeader } from "./journal-entry.ts";
+import { headerOf, Past } from "./past.ts";
+import { hashRunProblems, lockRunDirectory, replaceFile, Rows, RUN_FILES } from "./run-directory.ts";
+import type { Summary, SweepStatus } from "./status.ts";
+import type { Sweep } from "./sweep.ts";
+
+export class RunFiles {
+  readonly journal: Journal;
+  readonly rows: Rows;
+  /** Number of problems in the run. */
+  readonly problems: number;
+  readonly #directory: string;
+  readonly #metrics: AppendFile;
+  readonly #unlock: () => Promise<void>;
+  readonly #log: Log;
+
+  private constructor(options: {
+    readonly directory: string;
+    readonly journal: Journal;
+    readonly rows: Rows;
+    readonly problems: number;
+    readonly metrics: AppendFile;
+    readonly unlock: () => Promise<void>;
+    readonly log: Log;
+  }) {
+    this.journal = options.journal;
+    this.rows = options.rows;
+    this.problems = options.problems;
+    this.#directory = options.directory;
+    this.#metrics = options.metrics;
+    this.#unlock = options.unlock;
+    this.#log = options.log;
+  }
+
+  /**
+   * Locks the run directory, reads its journal, and cuts its rows to what the journal vouches for.
+   * @throws not_found, data_loss, or failed_precondition for a run that is locked or that searches differently.
+   */
+  static async open(sweep: Sweep, log: Log): Promise<{ readonly files: RunFiles; readonly past: Past }> {
+    const directory = sweep.output;
+    const problems = await hashRunProblems(directory);
+    const unlock = await lockRunDirectory(directory);
+    try {
+      const past = new Past(sweep);
+      const reopened = await Journal.reopen(join(directory, RUN_FILES.journal), (entry) => past.visit(entry));
+      const { journal, header, tornBytes } = reopened;
+      checkHeader(headerOf(sweep, problems), header, directory);
+      if (tornBytes > 0) log.warn({ output: directory, bytes: tornBytes }, "journal_tail_cut");
+      const rows = await Rows.open(directory, past);
+      const metrics = await AppendFile.open(join(directory, RUN_FILES.metrics));
+      const files = new RunFiles({
+        directory,
+        journal,
+        rows,
+        problems: problems.count,
+        metrics,
+        unlock,
+        log,
+      });
+      return { files, past };
+    } catch (error) {
+      await unlock();
+      throw error;
+    }
+  }
+
+  /** A line of `metrics.jsonl`. Losing one harms nobody, so it is only logged. */
+  async appendMetrics(atMs: number, status: SweepStatus): Promise<void> {
+    try {
+      await this.#metrics.append(`${JSON.stringify({ at_ms: atMs, ...status })}\n`);
+    } catch (error) {
+      this.#log.warn({ output: this.#directory, error: messageOf(error) }, "metrics_not_written");
+    }
+  }
+
+  writeSummary(summary: Summary): Promise<void> {
+    return replaceFile(join(this.#directory, RUN_FILES.summary), `${JSON.stringify(summary, null, 2)}\n`);
+  }
+
+  /** Waits for what was appended, then lets go of everything. */
+  async close(): Promise<void> {
+    await Promise.allSettled([this.journal.close(), this.rows.close(), this.#metrics.close()]);
+    await this.#unlock();
+  }
+}
