@@ -130,6 +130,7 @@ async function lockStep(engine: Engine): Promise<number> {
       sequence,
       position,
       tokens: pending,
+      rows: [pending.length - 1],
       wantsNext: true,
     }));
     const logits = await engine.decode(items);

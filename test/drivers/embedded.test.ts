@@ -6,9 +6,10 @@ import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { createEmbeddedDriver } from "../../workers/rollout/drivers/embedded.ts";
 import type { EmbeddedDriver, EmbeddedOptions } from "../../workers/rollout/drivers/embedded.ts";
-import type { SampleAnswer } from "../../workers/rollout/driver.ts";
+import type { Driver, SampleAnswer } from "../../workers/rollout/driver.ts";
+import { createRandom } from "../../services/runtime/random.ts";
 import type { Sampling } from "../../services/queue/job.ts";
-import { planBatch } from "../../workers/rollout/drivers/embedded/batch-plan.ts";
+import { type Portion, planBatch } from "../../workers/rollout/drivers/embedded/batch-plan.ts";
 import { Batcher } from "../../workers/rollout/drivers/embedded/batcher.ts";
 import { Completion } from "../../workers/rollout/drivers/embedded/completion.ts";
 import { driverConformance } from "../conformance/driver.ts";
@@ -123,7 +124,7 @@ describe("the embedded host", () => {
       { ...request, onUsage: ({ completionTokens }) => told.push(completionTokens ?? 0) },
       never,
     );
-    expect(told).toEqual(Array.from({ length: (usage.completionTokens ?? 0) - 1 }, (_, i) => i + 1));
+    expect(told).toEqual(Array.from({ length: usage.completionTokens ?? 0 }, (_, i) => i));
   });
 
   test("ends at max_tokens", async () => {
@@ -229,6 +230,23 @@ describe("the embedded host", () => {
       expect(good.usage).toMatchObject({
         cachedTokens: (good.usage.promptTokens ?? 0) - 1,
         completionTokens: 0,
+      });
+    });
+  });
+
+  test("scores that are asked together are the scores that are asked alone, bit for bit", async () => {
+    const paths = Array.from({ length: 40 }, (_, n) => `${PATH.replace("4 5 6 10", `4 5 6 ${n + 1}`)}?`);
+    const score = async (host: Driver, prompt: string): Promise<number> =>
+      (await host.score({ prompt, positive: " good", negative: " bad" }, never)).score;
+    await onFreshHost({ reproducible: true }, async (together) => {
+      const company = paths.map((_, seed) => sample(together, { seed }));
+      const found = await Promise.all(paths.map((path) => score(together, path)));
+      await Promise.all(company);
+      await onFreshHost({ reproducible: true }, async (alone) => {
+        const expected: number[] = [];
+        for (const path of paths) expected.push(await score(alone, path));
+        expect(found).toEqual(expected);
+        expect(new Set(expected).size).toBeGreaterThan(10);
       });
     });
   });
@@ -396,15 +414,26 @@ describe("a batch", () => {
 
   test("puts prompts behind, in falling order, so that each is a micro-batch of its own", () => {
     const plan = planBatch(
-      [0, 1, 2].map((sequence) => ({ sequence, pending: sequence === 0 ? 1 : 9 })),
+      [0, 1, 3, 5].map((sequence) => ({ sequence, pending: sequence < 2 ? 1 : 9 })),
       limits,
     );
-    expect(plan.portions).toEqual([
-      { sequence: 0, tokens: 1 },
-      { sequence: 2, tokens: 9 },
-      { sequence: 1, tokens: 9 },
-    ]);
+    expect(plan.portions.map((portion) => portion.sequence)).toEqual([0, 1, 5, 3]);
     expect(plan.companions.size).toBe(0);
+  });
+
+  test("steady or not, is cut by llama.cpp as meant: no micro-batch of one token when steady", () => {
+    const random = createRandom(4);
+    for (let round = 0; round < 2_000; round += 1) {
+      const feeds = Array.from({ length: 12 }, (_, sequence) => sequence)
+        .filter(() => random.next() < 0.5)
+        .map((sequence) => ({
+          sequence,
+          pending: random.next() < 0.5 ? 1 : 1 + Math.floor(random.next() * 12),
+        }));
+      if (feeds.length === 0) continue;
+      const { portions } = planBatch(feeds, { batchTokensMax: 256, steady: true });
+      expect(Math.min(...microBatches(portions))).toBeGreaterThan(1);
+    }
   });
 
   test("stays within its limit, and every sequence moves on", () => {
@@ -416,6 +445,24 @@ describe("a batch", () => {
     }
   });
 });
+
+/** Tokens in each micro-batch, as llama.cpp cuts them: runs of rising ids share one, as many tokens each as the least. */
+function microBatches(portions: readonly Portion[]): readonly number[] {
+  let rest = portions.map(({ sequence, tokens }) => ({ sequence, tokens }));
+  const sizes: number[] = [];
+  while (rest.length > 0) {
+    const run = rest.slice(0, 1);
+    for (const next of rest.slice(1)) {
+      if (next.sequence !== (run.at(-1)?.sequence ?? 0) + 1) break;
+      run.push(next);
+    }
+    const each = Math.min(...run.map(({ tokens }) => tokens));
+    sizes.push(each * run.length);
+    for (const portion of run) portion.tokens -= each;
+    rest = rest.filter(({ tokens }) => tokens > 0);
+  }
+  return sizes;
+}
 
 describe("a seat", () => {
   const prompt = Array.from({ length: 10 }, (_, i) => i);

@@ -8,10 +8,24 @@
  * Repeatability. llama.cpp's result for a token depends on the batch only through the kernel that is chosen,
  * and on a CPU that choice is "one token alone" or "two and more" (matrix-vector against matrix-matrix
  * product; attention has one more step at 64 tokens of one sequence). So with `steady`, no micro-batch holds
- * a single token: a lonely sequence is joined by a companion, a token of the idle sequence beside it that is
- * forgotten afterwards, and a prompt goes in chunks of 3 to 32. Every result is then bit for bit the same
+ * a single token or has a single output: a lonely sequence is joined by a companion, a token of the idle sequence
+ * beside it that is forgotten afterwards, and a prompt goes in chunks of 3 to 32. Every result is then bit for bit the same
  * whatever runs beside it; invariance.ts checks this at load.
  */
+
+/**
+ * Which tokens of a portion get an output. llama.cpp drops all other rows before its last layers, so there it is the
+ * number of outputs in a micro-batch that must not be one: with `isSteady` every single has one, wanted or
+ * not, and a prompt has two at its end, and one at its beginning in case that is joined to a single.
+ */
+export function outputRows(
+  tokens: number,
+  { isSteady, wantsNext }: { readonly isSteady: boolean; readonly wantsNext: boolean },
+): readonly number[] {
+  if (!isSteady) return wantsNext ? [tokens - 1] : [];
+  if (tokens === 1) return [0];
+  return wantsNext ? [...new Set([0, tokens - 2, tokens - 1])] : [0];
+}
 
 /** A sequence with tokens to evaluate. */
 export interface Feed {
@@ -59,26 +73,43 @@ export function planBatch(feeds: readonly Feed[], limits: BatchLimits): BatchPla
       room -= tokens;
     }
   }
-  const companions = limits.steady ? companionsOf(singles, new Set(prefills.map((p) => p.sequence))) : NOBODY;
-  const ones = companions.size === 0 ? singles : [...singles, ...companions].toSorted((a, b) => a - b);
+  if (!limits.steady) return { portions: portionsOf(singles, prefills), companions: NOBODY };
+  const joined = joinLonely(singles, prefills);
+  const companions = companionsOf(joined.singles);
+  const ones = [...joined.singles, ...companions].toSorted((a, b) => a - b);
+  return { portions: portionsOf(ones, joined.prefills), companions };
+}
+
+function portionsOf(ones: readonly number[], prefills: readonly Portion[]): readonly Portion[] {
+  return [...ones.map((sequence) => ({ sequence, tokens: 1 })), ...prefills.toReversed()];
+}
+
+/** A prompt on the sequence after a lonely single goes on by one token only in this step: so it is its neighbour. */
+function joinLonely(
+  singles: readonly number[],
+  prefills: readonly Portion[],
+): { readonly singles: readonly number[]; readonly prefills: readonly Portion[] } {
+  const ones = new Set(singles);
+  const slowed = new Set(prefills.map(({ sequence }) => sequence));
+  for (const sequence of slowed) {
+    const isWanted = ones.has(sequence - 1) && !ones.has(sequence - 2);
+    if (isWanted) ones.add(sequence);
+    else slowed.delete(sequence);
+  }
   return {
-    portions: [...ones.map((sequence) => ({ sequence, tokens: 1 })), ...prefills.toReversed()],
-    companions,
+    singles: [...ones].toSorted((a, b) => a - b),
+    prefills: prefills.filter(({ sequence }) => !slowed.has(sequence)),
   };
 }
 
 const NOBODY: ReadonlySet<number> = new Set();
 
-/**
- * For each single without a neighbour, the idle sequence after it. A prompt there joins by itself, with one
- * token.
- */
-function companionsOf(singles: readonly number[], prefills: ReadonlySet<number>): ReadonlySet<number> {
+/** For each single without a neighbour, the sequence after it, which is idle. */
+function companionsOf(singles: readonly number[]): ReadonlySet<number> {
   const companions = new Set<number>();
   for (const [index, sequence] of singles.entries()) {
     const hasNeighbour = singles[index - 1] === sequence - 1 || singles[index + 1] === sequence + 1;
-    const isJoined = companions.has(sequence - 1) || prefills.has(sequence + 1);
-    if (!hasNeighbour && !isJoined) companions.add(sequence + 1);
+    if (!hasNeighbour && !companions.has(sequence - 1)) companions.add(sequence + 1);
   }
   return companions;
 }

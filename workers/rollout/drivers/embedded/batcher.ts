@@ -11,7 +11,7 @@
  */
 import type { BatchItem, Engine, Sampler } from "./engine.ts";
 import type { Completion, Ending } from "./completion.ts";
-import { planBatch } from "./batch-plan.ts";
+import { outputRows, planBatch } from "./batch-plan.ts";
 import { createSequences, findSeat } from "./sequences.ts";
 import type { KvSequence } from "./sequences.ts";
 
@@ -188,22 +188,30 @@ export class Batcher {
         running.sequence.pending = running.sequence.pending.slice(tokens.length);
       }
     }
+    // llama.cpp puts the outputs of a batch with prompts in order at the first look at one of them, on the thread that
+    // looks: the others must not look before that is done.
+    const hasPrompts = items.some(({ tokens }) => tokens.length > 1);
+    const answerAt = (running: Running, index: number): Promise<void> =>
+      this.answer(running, logits[index] ?? -1);
+    const [first, ...others] = asked;
+    const before = hasPrompts && first !== undefined ? await Promise.allSettled([answerAt(first, 0)]) : [];
+    const rest = before.length === 0 ? asked : others;
     // All of them, also when one fails: a sampler must not be disposed while it samples.
-    const answers = await Promise.allSettled(
-      asked.map((running, index) => this.answer(running, logits[index] ?? -1)),
-    );
+    const after = await Promise.allSettled(rest.map((running, n) => answerAt(running, n + before.length)));
+    const answers = [...before, ...after];
     for (const answer of answers) if (answer.status === "rejected") throw answer.reason;
   }
 
   private batchOf(bySequence: ReadonlyMap<number, Running>): { items: BatchItem[]; asked: Running[] } {
     const isSerial = this.arithmetic === "serial";
+    const isSteady = this.arithmetic === "steady";
     const feeds = this.running.map(({ sequence }) => ({
       sequence: sequence.id,
       pending: isSerial ? 1 : sequence.pending.length,
     }));
     const plan = planBatch(feeds, {
       batchTokensMax: this.engine.batchTokensMax,
-      steady: this.arithmetic === "steady",
+      steady: isSteady,
     });
     const items: BatchItem[] = [];
     const asked: Running[] = [];
@@ -212,14 +220,22 @@ export class Batcher {
       if (running === undefined) {
         // A companion: any token, behind what the idle sequence holds; the one beyond the last holds nothing.
         const position = this.sequences[portion.sequence]?.tokens.length ?? 0;
-        items.push({ sequence: portion.sequence, position, tokens: COMPANION_TOKENS, wantsNext: false });
+        const rows = outputRows(1, { isSteady, wantsNext: false });
+        items.push({
+          sequence: portion.sequence,
+          position,
+          tokens: COMPANION_TOKENS,
+          rows,
+          wantsNext: false,
+        });
         continue;
       }
       const { sequence } = running;
       const wantsNext = portion.tokens === sequence.pending.length;
       if (wantsNext) asked.push(running);
       const tokens = wantsNext ? sequence.pending : sequence.pending.slice(0, portion.tokens);
-      items.push({ sequence: sequence.id, position: sequence.tokens.length, tokens, wantsNext });
+      const rows = outputRows(tokens.length, { isSteady, wantsNext });
+      items.push({ sequence: sequence.id, position: sequence.tokens.length, tokens, rows, wantsNext });
     }
     return { items, asked };
   }

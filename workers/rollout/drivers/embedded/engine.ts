@@ -19,12 +19,13 @@ import type { ModelFile } from "./model-file.ts";
 
 /**
  * Tokens of one sequence in one batch: `tokens` go to positions from `position`; `wantsNext` asks for what
- * follows them.
+ * follows them. `rows` are the indexes of the tokens that get an output, the last token's last where it is wanted.
  */
 export interface BatchItem {
   readonly sequence: number;
   readonly position: number;
   readonly tokens: readonly number[];
+  readonly rows: readonly number[];
   readonly wantsNext: boolean;
 }
 
@@ -184,8 +185,13 @@ async function openContext(
   const bindings: unknown = Reflect.get(llama, "_bindings");
   const SamplerClass = Reflect.get(Object(bindings), "AddonSampler") as new (model: unknown) => AddonSampler;
   checkBinding(addon, SamplerClass);
-  const greedy = new SamplerClass(nativeModel);
-  greedy.applyConfig({ temperature: 0 });
+  // Sampling runs on threads of the pool, and a sampler keeps its candidates inside: each call needs one of its own.
+  const idleReaders: AddonSampler[] = [];
+  const createReader = (): AddonSampler => {
+    const reader = new SamplerClass(nativeModel);
+    reader.applyConfig({ temperature: 0 });
+    return reader;
+  };
 
   /**
    * Precedes text when its tokens are asked for, so that the tokenizer does not take them for a beginning.
@@ -215,26 +221,36 @@ async function openContext(
       for (const item of items) size += item.tokens.length;
       addon.initBatch(size);
       const logits: number[] = [];
-      for (const { sequence, position, tokens, wantsNext } of items) {
-        const last = wantsNext ? Uint32Array.of(tokens.length - 1) : NONE;
-        const found = addon.addToBatch(sequence, position, Uint32Array.from(tokens), last)[0];
-        if (found !== undefined) logits.push(found);
+      for (const { sequence, position, tokens, rows, wantsNext } of items) {
+        const outputs = addon.addToBatch(
+          sequence,
+          position,
+          Uint32Array.from(tokens),
+          Uint32Array.from(rows),
+        );
+        const last = outputs.at(-1);
+        if (wantsNext && last !== undefined) logits.push(last);
       }
       await addon.decodeBatch();
       return logits;
     },
     sampleNext: (logits, sampler) => addon.sampleToken(logits, sampler.native),
     async logitsOf(logits, tokens) {
-      const [, , , pairs] = await addon.sampleToken(logits, greedy, false, false, [
-        tokens,
-        false,
-        false,
-        false,
-        0,
-      ]);
-      const found = new Map<number, number>();
-      for (let i = 0; i + 1 < pairs.length; i += 2) found.set(pairs[i] ?? -1, pairs[i + 1] ?? Number.NaN);
-      return tokens.map((token) => found.get(token) ?? Number.NaN);
+      const reader = idleReaders.pop() ?? createReader();
+      try {
+        const [, , , pairs] = await addon.sampleToken(logits, reader, false, false, [
+          tokens,
+          false,
+          false,
+          false,
+          0,
+        ]);
+        const found = new Map<number, number>();
+        for (let i = 0; i + 1 < pairs.length; i += 2) found.set(pairs[i] ?? -1, pairs[i + 1] ?? Number.NaN);
+        return tokens.map((token) => found.get(token) ?? Number.NaN);
+      } finally {
+        idleReaders.push(reader);
+      }
     },
     truncate(sequence, from) {
       addon.removeTokenCellsFromSequence(sequence, from, -1);
@@ -243,14 +259,12 @@ async function openContext(
       await addon.copySequenceStateFromOtherSequence(target, source);
     },
     async dispose() {
-      greedy.dispose();
+      for (const reader of idleReaders) reader.dispose();
       await context.dispose();
       await model.dispose();
     },
   };
 }
-
-const NONE = new Uint32Array();
 
 /**
  * What is off is left out: the chain then lacks that sampler, which matters (a top-k of everything sorts

@@ -3,6 +3,7 @@
  * fixed text are computed alone, among others, and in chunks, and compared bit for bit. Which kernels
  * llama.cpp chooses depends on the weights' format and the processor, so this is measured, not assumed.
  */
+import { outputRows } from "./batch-plan.ts";
 import type { BatchItem, Engine } from "./engine.ts";
 
 /** A whole chunk of 32, a short one and the shortest. */
@@ -60,7 +61,9 @@ async function logitsAfter(
       // The others hold other text: the same tokens in another order.
       const theirs =
         sequence === layout.at ? portion : portion.map((_, i) => tokens[(position + i + sequence) % 7] ?? 0);
-      return { sequence, position, tokens: theirs, wantsNext: isLast && sequence === layout.at };
+      const wantsNext = isLast && sequence === layout.at;
+      const rows = outputRows(size, { isSteady: true, wantsNext });
+      return { sequence, position, tokens: theirs, rows, wantsNext };
     });
     const [logits] = await engine.decode(items);
     if (isLast && logits !== undefined) result = await engine.logitsOf(logits, watched);
