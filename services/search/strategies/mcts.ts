@@ -21,6 +21,14 @@ const PARAMETERS = {
     max: 1000,
     about: "Simulations per expansion: steps of one prefix.",
   },
+  widen: {
+    type: "number",
+    default: 1,
+    min: 0.1,
+    max: 1000,
+    about:
+      "C of progressive widening: another step of a prefix while fewer than C * sqrt(its simulations) were sampled.",
+  },
   max_steps: { type: "integer", default: 40, min: 1, max: 1000, about: "Steps of a path at most." },
   step_stop: { type: "strings", default: ["\n\n"], about: "Strings that end a step." },
   stop_when: {
@@ -63,9 +71,9 @@ interface Simulated {
  * Monte Carlo tree search with WU-UCT. Selection descends from the prompt by `wuUct` to a node that may be
  * expanded; an expansion samples `expand` next steps there, each of which is one simulation, valued on
  * arrival: an open step by the process verifier, one that ends its path by the outcome verifier. Values, in
- * [0, 1], are backed up as means. A node may be expanded again while fewer steps were sampled at it than the
- * square root of N(s) + O(s): progressive widening, kept narrow so that a few dozen simulations still reach
- * the last step. Finished paths are candidates and are not descended into; the highest score wins, ties go to
+ * [0, 1], are backed up as means. A node may be expanded again while fewer steps were sampled at it than `widen`
+ * times the square root of N(s) + O(s): progressive widening, narrow by default so that a few dozen simulations
+ * still reach the last step. Finished paths are candidates and are not descended into; the highest score wins, ties go to
  * the simulation launched first. With `stop_when: correct` it stops at the first correct one, which changes
  * no choice where no score passes that of a correct path.
  */
@@ -80,7 +88,7 @@ export const mcts: Strategy<typeof PARAMETERS> = {
   needsProcessVerifier: () => true,
   cost: ({ simulations }) => ({ rollouts: simulations, verifications: simulations }),
 
-  *search(prompt, { simulations, parallel, explore, expand, max_steps, step_stop, stop_when }) {
+  *search(prompt, { simulations, parallel, explore, expand, widen, max_steps, step_stop, stop_when }) {
     const group = openGroup<Simulated>();
     const root = plant(prompt, null);
     const known = new Map<Prefix, Known>();
@@ -93,7 +101,7 @@ export const mcts: Strategy<typeof PARAMETERS> = {
       // No more is asked once the budget has refused something; what is in flight still comes back.
       const window = lost?.reason === "budget" ? 0 : parallel;
       for (let size = expansion(); size > 0 && root.inFlight + size <= window; size = expansion()) {
-        const node = select(root, explore);
+        const node = select(root, { explore, widen });
         launch(node, size);
         for (let i = 0; i < size; i++) {
           const isLast = node.depth === max_steps - 1;
@@ -143,14 +151,17 @@ function plant(prefix: Prefix, parent: TreeNode | null): TreeNode {
   return { prefix, parent, depth, children: [], visits: 0, total: 0, inFlight: 0, expanded: 0 };
 }
 
-function mayExpand(node: TreeNode): boolean {
-  return node.children.length === 0 || node.expanded < Math.sqrt(node.visits + node.inFlight);
+function mayExpand(node: TreeNode, widen: number): boolean {
+  return node.children.length === 0 || node.expanded < widen * Math.sqrt(node.visits + node.inFlight);
 }
 
 /** The node to expand next. */
-function select(root: TreeNode, explore: number): TreeNode {
+function select(
+  root: TreeNode,
+  { explore, widen }: { readonly explore: number; readonly widen: number },
+): TreeNode {
   let node = root;
-  while (!mayExpand(node)) node = bestChild(node, explore);
+  while (!mayExpand(node, widen)) node = bestChild(node, explore);
   return node;
 }
 
