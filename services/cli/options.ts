@@ -5,7 +5,7 @@ import { CoppiceError } from "../runtime/errors.ts";
 import { parseAddress } from "../runtime/metrics.ts";
 import type { Shell } from "./shell.ts";
 
-export const DEFAULT_COORDINATOR = "127.0.0.1:7420";
+export const DEFAULT_COORDINATOR = "127.0.0.1:7070";
 export const DEFAULT_REDIS = "redis://127.0.0.1:6379";
 /** The environment variable that holds the token when `--token-env` names no other. */
 const DEFAULT_TOKEN_ENV = "COPPICE_TOKEN";
@@ -75,6 +75,6 @@ function address(text: string): string {
     parseAddress(text);
     return text;
   } catch {
-    throw new InvalidArgumentError("Expected HOST:PORT, such as 127.0.0.1:7420.");
+    throw new InvalidArgumentError("Expected HOST:PORT, such as 127.0.0.1:7070.");
   }
 }

@@ -8,11 +8,11 @@
  * Invariants: (1) an entry is on disk before `append` resolves, and they resolve in order; (2) a torn last line is cut
  * off when the journal is opened; a damaged line anywhere else is data loss and refused with file and offset.
  */
-import { createReadStream } from "node:fs";
 import { mkdir, readdir, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { crc32 } from "node:zlib";
 import { CoppiceError } from "../runtime/errors.ts";
+import { lineText, readLines } from "../runtime/lines.ts";
 import { AppendFile } from "./append-file.ts";
 import type { JournalEntry, JournalHeader } from "./journal-entry.ts";
 import { decodeEntry } from "./journal-entry.ts";
@@ -126,28 +126,20 @@ async function readEntries(
   isLastFile: boolean,
   visit: (entry: JournalEntry | JournalHeader) => void,
 ): Promise<number> {
-  let rest: Buffer = Buffer.alloc(0);
-  let offset = 0;
+  let goodEnd = 0;
   let damagedAt: number | null = null;
-  // The encoding is absent on purpose: offsets are bytes.
-  for await (const chunk of createReadStream(path, { highWaterMark: 1024 * 1024 }) as AsyncIterable<Buffer>) {
-    rest = rest.length === 0 ? chunk : Buffer.concat([rest, chunk]);
-    let start = 0;
-    for (let newline = rest.indexOf(10, start); newline !== -1; newline = rest.indexOf(10, start)) {
-      const entry = decodeLine(rest.toString("utf8", start, newline));
-      if (damagedAt !== null) throw damaged(path, damagedAt);
-      if (entry === null) damagedAt = offset;
-      else {
-        visit(entry);
-        offset += newline + 1 - start;
-      }
-      start = newline + 1;
+  for await (const line of readLines(path, { name: path, bytesMax: JOURNAL_LINE_BYTES_MAX })) {
+    if (damagedAt !== null) throw damaged(path, damagedAt);
+    const entry = line.isEnded ? decodeLine(lineText(line)) : null;
+    if (entry === null) {
+      damagedAt = line.offset;
+    } else {
+      visit(entry);
+      goodEnd = line.offset + line.bytes.length + 1;
     }
-    rest = rest.subarray(start);
-    if (rest.length > JOURNAL_LINE_BYTES_MAX) throw damaged(path, offset);
   }
-  if ((rest.length > 0 || damagedAt !== null) && !isLastFile) throw damaged(path, damagedAt ?? offset);
-  return offset;
+  if (damagedAt !== null && !isLastFile) throw damaged(path, damagedAt);
+  return goodEnd;
 }
 
 function decodeLine(line: string): JournalEntry | JournalHeader | null {

@@ -1,7 +1,7 @@
 /** Records of a problem file, as they stand: each with its place, broken ones with what is broken. One at a time (I6). */
-import { createReadStream } from "node:fs";
 import { readFile, stat } from "node:fs/promises";
 import { CoppiceError, messageOf } from "../runtime/errors.ts";
+import { readLines } from "../runtime/lines.ts";
 
 export type RawRecord = {
   /** Line number, or position from 1: what tells the records of one source apart. */
@@ -21,7 +21,7 @@ const JSON_BYTES_MAX = 256 * 1024 * 1024;
 /** One JSON value per line; blank lines are passed over. */
 export async function* readJsonLines(path: string): AsyncGenerator<RawRecord> {
   let place = 0;
-  for await (const line of readLines(path)) {
+  for await (const line of decodedLines(path)) {
     place += 1;
     if (line.kind === "broken") yield { place, ...line };
     else if (line.text.trim() !== "") yield { place, ...parseJson(line.text) };
@@ -35,7 +35,7 @@ export async function* readJson(path: string, file: string): AsyncGenerator<RawR
     const message = `${file}: a JSON file of at most ${JSON_BYTES_MAX} bytes was expected, found ${size}; use JSON Lines`;
     throw new CoppiceError("invalid_argument", message);
   }
-  const whole = decodeLine(await readFile(path));
+  const whole = decode(await readFile(path));
   const parsed = whole.kind === "broken" ? whole : parseJson(whole.text);
   if (parsed.kind === "broken") throw new CoppiceError("invalid_argument", `${file}: ${parsed.message}`);
   if (!Array.isArray(parsed.value))
@@ -86,7 +86,7 @@ async function* readCsvRows(path: string): AsyncGenerator<CsvRow> {
   let place = 0;
   let open: string[] = [];
   let openChars = 0;
-  for await (const line of readLines(path)) {
+  for await (const line of decodedLines(path)) {
     place += 1;
     if (line.kind === "broken") {
       yield { line: place - open.length, fields: [], broken: line.message };
@@ -146,38 +146,19 @@ function parseJson(text: string): Parsed {
   }
 }
 
-type Line =
+type Decoded =
   | { readonly kind: "text"; readonly text: string }
   | { readonly kind: "broken"; readonly message: string };
 
-const LINE_END = 0x0a;
-
-/** Lines without their ends (LF or CRLF), the byte order mark left out. */
-async function* readLines(path: string): AsyncGenerator<Line> {
-  let held: Buffer[] = [];
-  let heldBytes = 0;
-  // A stream without an encoding gives buffers.
-  for await (const chunk of createReadStream(path) as AsyncIterable<Buffer>) {
-    let from = 0;
-    for (let end = chunk.indexOf(LINE_END); end >= 0; end = chunk.indexOf(LINE_END, from)) {
-      yield decodeLine(Buffer.concat([...held, chunk.subarray(from, end)]));
-      held = [];
-      heldBytes = 0;
-      from = end + 1;
-    }
-    if (from === chunk.length) continue;
-    held.push(chunk.subarray(from));
-    heldBytes += chunk.length - from;
-    if (heldBytes > RECORD_BYTES_MAX) {
-      throw new CoppiceError("invalid_argument", `${path}: a line is longer than ${RECORD_BYTES_MAX} bytes`);
-    }
-  }
-  if (heldBytes > 0) yield decodeLine(Buffer.concat(held));
+async function* decodedLines(path: string): AsyncGenerator<Decoded> {
+  for await (const { bytes } of readLines(path, { name: path, bytesMax: RECORD_BYTES_MAX }))
+    yield decode(bytes);
 }
 
 const UTF8 = new TextDecoder("utf-8", { fatal: true });
 
-function decodeLine(bytes: Buffer): Line {
+/** The byte order mark is left out. */
+function decode(bytes: Buffer): Decoded {
   try {
     const text = UTF8.decode(bytes);
     return { kind: "text", text: text.endsWith("\r") ? text.slice(0, -1) : text };

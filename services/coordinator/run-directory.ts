@@ -9,7 +9,7 @@ import { createHash } from "node:crypto";
 import { mkdir, open, readFile, rename, rm, stat, symlink, writeFile } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 import { CoppiceError, messageOf } from "../runtime/errors.ts";
-import { readLines } from "../runtime/lines.ts";
+import { lineText, readLines } from "../runtime/lines.ts";
 import { AppendFile } from "./append-file.ts";
 import type { Problem } from "./sweep.ts";
 
@@ -75,9 +75,10 @@ export async function createRunDirectory(
 
 /** The problems of a run, in their order, one at a time (I6). */
 export async function* readRunProblems(path: string): AsyncGenerator<Problem> {
-  for await (const line of readLines(join(path, RUN_FILES.problems))) {
+  const file = join(path, RUN_FILES.problems);
+  for await (const line of readLines(file, { name: file })) {
     // We wrote this file ourselves, from problems that were checked; its hash stands in the journal's header.
-    yield JSON.parse(line) as Problem;
+    yield JSON.parse(lineText(line)) as Problem;
   }
 }
 
@@ -91,8 +92,8 @@ export async function hashRunProblems(path: string): Promise<ProblemsFile> {
       "not_found",
       `${path}: expected a run directory, found no ${RUN_FILES.problems} in it`,
     );
-  for await (const line of readLines(file)) {
-    hash.update(`${line}\n`);
+  for await (const { bytes } of readLines(file, { name: file })) {
+    hash.update(bytes).update("\n");
     count += 1;
   }
   return { count, sha256: hash.digest("hex") };

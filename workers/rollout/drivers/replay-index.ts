@@ -5,11 +5,10 @@
 import { createHash } from "node:crypto";
 import { open, type FileHandle } from "node:fs/promises";
 import { CoppiceError, messageOf } from "../../../services/runtime/errors.ts";
+import { lineText, readLines } from "../../../services/runtime/lines.ts";
 
 /** Bytes of one line of a records file. */
 export const RECORD_LINE_BYTES_MAX = 64 * 1024 * 1024;
-const READ_BYTES = 1024 * 1024;
-const NEWLINE = 0x0a;
 
 /** A record as the file has it, checked. */
 export interface RecordLine {
@@ -129,58 +128,17 @@ export async function indexRecords(
 ): Promise<RecordIndex> {
   const index = new RecordIndex();
   for (const [number, file] of files.entries()) {
-    await eachLine(file, signal, (text, line, offset, bytes) => {
-      if (text.trim() === "") return;
-      const where = `${file.path}:${line}`;
+    const options = { name: file.path, bytesMax: RECORD_LINE_BYTES_MAX, signal };
+    for await (const line of readLines(file.handle, options)) {
+      const text = lineText(line);
+      if (text.trim() === "") continue;
+      const where = `${file.path}:${line.number}`;
       const record = parseRecord(text, where);
-      if (record !== null) index.add(record, { file: number, line, offset, bytes }, where);
-    });
+      const place = { file: number, line: line.number, offset: line.offset, bytes: line.bytes.length };
+      if (record !== null) index.add(record, place, where);
+    }
   }
   return index;
-}
-
-async function eachLine(
-  file: { readonly path: string; readonly handle: FileHandle },
-  signal: AbortSignal,
-  visit: (text: string, line: number, offset: number, bytes: number) => void,
-): Promise<void> {
-  const chunk = Buffer.alloc(READ_BYTES);
-  let pending: Buffer[] = [];
-  let pendingBytes = 0;
-  let offset = 0;
-  let line = 1;
-  const flush = (): void => {
-    if (pendingBytes > 0)
-      visit(Buffer.concat(pending, pendingBytes).toString("utf8"), line, offset, pendingBytes);
-    offset += pendingBytes + 1;
-    line += 1;
-    pending = [];
-    pendingBytes = 0;
-  };
-  for (let at = 0; ;) {
-    signal.throwIfAborted();
-    const { bytesRead } = await file.handle.read(chunk, 0, READ_BYTES, at);
-    if (bytesRead === 0) break;
-    at += bytesRead;
-    const read = chunk.subarray(0, bytesRead);
-    let from = 0;
-    for (let end = read.indexOf(NEWLINE); end !== -1; end = read.indexOf(NEWLINE, from)) {
-      pending.push(read.subarray(from, end));
-      pendingBytes += end - from;
-      flush();
-      from = end + 1;
-    }
-    // What is left of the line must outlive the chunk, which the next read overwrites.
-    pending.push(Buffer.from(read.subarray(from)));
-    pendingBytes += bytesRead - from;
-    if (pendingBytes > RECORD_LINE_BYTES_MAX) {
-      throw new CoppiceError(
-        "invalid_argument",
-        `${file.path}:${line}: expected a line of at most ${RECORD_LINE_BYTES_MAX} bytes`,
-      );
-    }
-  }
-  flush();
 }
 
 /** One line as a record; null for a row of a run that is no rollout with an end (withdrawn, failed). */
