@@ -52,7 +52,8 @@ export interface CoordinatorLink {
   connect(facts: WorkerFacts, signal?: AbortSignal): Promise<Registration>;
   /**
    * Resolves once the report is acknowledged, that is, on the coordinator's disk (I2). While the line is down the report
-   * is kept, and delivered when it is up again; it rejects only when the link is closed.
+   * is kept, and delivered when it is up again; it rejects when the link is closed, and for a report that the coordinator
+   * will never take (malformed, too large).
    */
   report(report: Report): Promise<void>;
   /** The segments asked for. Rejects with "not_found" naming the first that the coordinator does not hold (its task is over). */

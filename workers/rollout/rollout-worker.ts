@@ -7,10 +7,9 @@
  * retry of its job; (4) while the host is down, nothing is taken and no attempt is spent; (5) a delivery whose signal
  * aborted reports nothing more: the job is somebody else's.
  */
-import type { CoordinatorLink, HostFacts, Registration, Withdrawal } from "../../services/link/link.ts";
+import type { CoordinatorLink, HostFacts, Registration } from "../../services/link/link.ts";
 import type {
   AttemptUsage,
-  Job,
   Report,
   RolloutAsk,
   RolloutJob,
@@ -22,6 +21,7 @@ import { sleep, type Clock } from "../../services/runtime/clock.ts";
 import { asCoppiceError, CoppiceError, messageOf } from "../../services/runtime/errors.ts";
 import { silentLog, type Log } from "../../services/runtime/log.ts";
 import { createSegmentCache, SEGMENT_CACHE_BYTES_MAX, type SegmentCache } from "../segment-cache.ts";
+import { type AskInHand, AsksInHand, NO_USAGE, type WithdrawalLimits } from "./asks-in-hand.ts";
 import type { Driver } from "./driver.ts";
 import { failureReason } from "./failure-reason.ts";
 import { HostHealth, probeWithin, type HealthLimits } from "./host-health.ts";
@@ -29,16 +29,13 @@ import { judgingPrompt, parseProcessReward, processRewardVerdict } from "./proce
 import { Slots } from "./slots.ts";
 import { Bounded } from "./bounded.ts";
 
-export interface RolloutWorkerLimits extends HealthLimits {
+export interface RolloutWorkerLimits extends HealthLimits, WithdrawalLimits {
   /** How long to wait at the start for a host that is not up yet; 0 fails at once. */
   readonly startWaitMs: number;
   /** Jobs in hand, as a multiple of the host's sequences: above 1, so that a sequence does not idle while a report is on its way. */
   readonly jobsPerSequence: number;
   /** Jobs whose reported asks are remembered between two attempts. */
   readonly rememberedJobsMax: number;
-  /** Withdrawn asks of jobs that have not come yet, and for how long they are remembered. */
-  readonly withdrawnAsksMax: number;
-  readonly withdrawnMs: number;
   /** How often one delivery waits for a host that went down under it, before the attempt is spent. */
   readonly recoveriesMax: number;
   /** Memory for segments. */
@@ -137,15 +134,6 @@ async function firstProbe(options: RolloutWorkerOptions, limits: RolloutWorkerLi
   }
 }
 
-/** One ask of a delivery. */
-interface AskInHand {
-  readonly abort: AbortController;
-  isWithdrawn: boolean;
-  /** Known so far. */
-  usage: AttemptUsage;
-  startedMs: number;
-}
-
 interface Answered {
   readonly result: Report["result"];
   readonly usage: AttemptUsage;
@@ -158,7 +146,6 @@ type AskServer = (
   signal: AbortSignal,
 ) => Promise<Answered>;
 
-const NO_USAGE: AttemptUsage = { promptTokens: 0, cachedTokens: 0, completionTokens: 0 };
 const UNKNOWN_USAGE: AttemptUsage = { promptTokens: null, cachedTokens: null, completionTokens: null };
 
 class Worker implements RolloutWorker {
@@ -172,9 +159,8 @@ class Worker implements RolloutWorker {
   readonly #slots: Slots;
   readonly #health: HostHealth;
   readonly #stop = new AbortController();
-  readonly #inHand = new Map<string, ReadonlyMap<string, AskInHand>>();
+  readonly #inHand: AsksInHand;
   readonly #reported: Bounded<string, Set<string>>;
-  readonly #withdrawn: Bounded<string, number>;
   readonly #counts = {
     inFlight: 0,
     rollouts: 0,
@@ -200,7 +186,7 @@ class Worker implements RolloutWorker {
     this.#segments = createSegmentCache({ link: options.link, bytesMax: limits.segmentBytesMax });
     this.#slots = new Slots(host.concurrency);
     this.#reported = new Bounded(limits.rememberedJobsMax);
-    this.#withdrawn = new Bounded(limits.withdrawnAsksMax);
+    this.#inHand = new AsksInHand(options.clock, limits);
     this.ended = new Promise((resolve) => {
       this.#end = resolve;
     });
@@ -215,7 +201,7 @@ class Worker implements RolloutWorker {
 
   async start(signal: AbortSignal): Promise<void> {
     const { link, lanes, id } = this.#options;
-    link.onWithdraw((withdrawal) => this.#withdraw(withdrawal));
+    link.onWithdraw((withdrawal) => this.#inHand.withdraw(withdrawal));
     this.registration = await link.connect({ id, offers: { kind: "rollout", host: this.host } }, signal);
     const concurrency = Math.ceil(this.host.concurrency * this.#limits.jobsPerSequence);
     this.#consumers = this.registration.lanes.map((name) =>
@@ -229,7 +215,7 @@ class Worker implements RolloutWorker {
   }
 
   metrics(): RolloutWorkerMetrics {
-    return { ...this.#counts, jobsInHand: this.#inHand.size, hostUp: this.#health.isUp ? 1 : 0 };
+    return { ...this.#counts, jobsInHand: this.#inHand.jobs, hostUp: this.#health.isUp ? 1 : 0 };
   }
 
   drain(graceMs: number): Promise<void> {
@@ -254,8 +240,7 @@ class Worker implements RolloutWorker {
     const { job } = delivery;
     const reported = this.#reported.get(job.id) ?? new Set<string>();
     const asks = job.asks.filter((ask) => !reported.has(ask.id));
-    const hands = new Map(asks.map((ask) => [ask.id, this.#takeUp(job, ask.id)]));
-    this.#inHand.set(job.id, hands);
+    const hands = this.#inHand.take(job, asks);
     try {
       const serve = await this.#prepare(delivery);
       if (serve === null) return;
@@ -274,32 +259,7 @@ class Worker implements RolloutWorker {
       );
       throw error;
     } finally {
-      if (this.#inHand.get(job.id) === hands) this.#inHand.delete(job.id);
-    }
-  }
-
-  #takeUp(job: Job, ask: string): AskInHand {
-    const hand: AskInHand = {
-      abort: new AbortController(),
-      isWithdrawn: false,
-      usage: NO_USAGE,
-      startedMs: this.#options.clock.nowMs(),
-    };
-    const untilMs = this.#withdrawn.get(askKey(job.id, ask)) ?? 0;
-    if (untilMs > this.#options.clock.monotonicMs()) withdraw(hand);
-    this.#withdrawn.delete(askKey(job.id, ask));
-    return hand;
-  }
-
-  #withdraw({ job, asks }: Withdrawal): void {
-    const hands = this.#inHand.get(job);
-    for (const ask of asks) {
-      const hand = hands?.get(ask);
-      if (hand !== undefined) withdraw(hand);
-      else if (hands === undefined) {
-        // The job may be on its way to us. For a short while only: the same ask may be wanted again by a later run.
-        this.#withdrawn.set(askKey(job, ask), this.#options.clock.monotonicMs() + this.#limits.withdrawnMs);
-      }
+      this.#inHand.letGo(job, hands);
     }
   }
 
@@ -468,7 +428,8 @@ class Worker implements RolloutWorker {
       attempt,
       worker: this.#options.id,
       host: this.host.id,
-      result,
+      // A cut pair of surrogates would not survive the wire, and rows would differ by the link that carried them (I4).
+      result: result.kind === "rollout" ? { ...result, text: result.text.toWellFormed() } : result,
       usage,
       startedMs,
       endedMs: this.#options.clock.nowMs(),
@@ -489,15 +450,6 @@ class Worker implements RolloutWorker {
       if (usage.completionTokens === null) counts.completionTokensUnknown += 1;
     }
   }
-}
-
-function withdraw(hand: AskInHand): void {
-  hand.isWithdrawn = true;
-  hand.abort.abort(new CoppiceError("cancelled", "the ask was withdrawn"));
-}
-
-function askKey(job: string, ask: string): string {
-  return `${job}\0${ask}`;
 }
 
 /** Whether the failure may mean that the host is down, rather than that it refused this request. */
