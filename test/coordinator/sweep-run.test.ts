@@ -94,6 +94,23 @@ describe("a sweep", () => {
     expect(written).toEqual(JSON.parse(JSON.stringify(summary)));
   });
 
+  test("opens tasks just ahead of need, however many there are (I6)", async () => {
+    await parts.close();
+    parts = await startInProcess({ run: { waitingVerificationsMax: 8 } });
+    await parts.addHost("a", createSeededDriver({ concurrency: 4 }));
+    const sweep = await newSweep({ arms: [arm("best-of-n", { n: 2 })] });
+    const started = await parts.coordinator.submit(sweep, puzzles(600), RAW);
+    // Two asks each: 8 in the host's lane, 64 in the verifier's, 8 waiting, and a turn's worth on top.
+    let open = 0;
+    started.watch((event) => {
+      if (event.kind === "status" || event.kind === "task")
+        open = Math.max(open, started.status().tasks.running);
+    });
+    expect((await started.ended).tasks.completed).toBe(600);
+    expect(open).toBeGreaterThan(1);
+    expect(open).toBeLessThan(100);
+  });
+
   test("a problem that the template cannot render costs its own task only (I5)", async () => {
     await parts.addHost("a", createSeededDriver());
     const sweep = await newSweep({
