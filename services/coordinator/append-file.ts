@@ -129,3 +129,13 @@ async function writeAll(handle: FileHandle, buffers: readonly Buffer[]): Promise
     rest = rest.subarray(written.bytesWritten);
   }
 }
+
+/** Makes the names in a directory survive a loss of power: a new file's own sync does not. */
+export async function syncDirectory(path: string): Promise<void> {
+  const handle = await open(path, "r");
+  try {
+    await handle.sync();
+  } finally {
+    await handle.close();
+  }
+}

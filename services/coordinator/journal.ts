@@ -13,7 +13,7 @@ import { join } from "node:path";
 import { crc32 } from "node:zlib";
 import { CoppiceError } from "../runtime/errors.ts";
 import { lineText, readLines } from "../runtime/lines.ts";
-import { AppendFile } from "./append-file.ts";
+import { AppendFile, syncDirectory } from "./append-file.ts";
 import type { JournalEntry, JournalHeader } from "./journal-entry.ts";
 import { decodeEntry } from "./journal-entry.ts";
 
@@ -39,6 +39,7 @@ export class Journal {
     await mkdir(directory, { recursive: false });
     const journal = new Journal(directory, await AppendFile.open(join(directory, fileName(1))), 1);
     await journal.append(header);
+    await syncDirectory(directory);
     return journal;
   }
 
@@ -88,11 +89,12 @@ export class Journal {
     await this.#file.close();
   }
 
+  /** The old file is whole on disk before the new one exists: only the last file may have a torn tail. */
   async #rotate(): Promise<void> {
-    const next = await AppendFile.open(join(this.#directory, fileName(this.#number + 1)));
     await this.#file.close();
+    this.#file = await AppendFile.open(join(this.#directory, fileName(this.#number + 1)));
+    await syncDirectory(this.#directory);
     this.#number += 1;
-    this.#file = next;
     this.#rotation = null;
   }
 }

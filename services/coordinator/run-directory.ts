@@ -10,7 +10,7 @@ import { mkdir, open, readFile, rename, rm, stat, symlink, writeFile } from "nod
 import { basename, dirname, join } from "node:path";
 import { CoppiceError, messageOf } from "../runtime/errors.ts";
 import { lineText, readLines } from "../runtime/lines.ts";
-import { AppendFile } from "./append-file.ts";
+import { AppendFile, syncDirectory } from "./append-file.ts";
 import type { Problem } from "./sweep.ts";
 
 export const RUN_FILES = {
@@ -57,9 +57,10 @@ export async function createRunDirectory(
   const partial = join(dirname(path), `.${basename(path)}.partial-${process.pid}`);
   try {
     await mkdir(join(partial, RUN_FILES.logs), { recursive: true });
-    await writeFile(join(partial, RUN_FILES.given), content.given);
-    await writeFile(join(partial, RUN_FILES.resolved), content.resolved);
+    await writeFile(join(partial, RUN_FILES.given), content.given, { flush: true });
+    await writeFile(join(partial, RUN_FILES.resolved), content.resolved, { flush: true });
     await begin(partial, await writeProblems(join(partial, RUN_FILES.problems), content.problems));
+    await syncDirectory(partial);
     await rename(partial, path);
     await syncDirectory(dirname(path));
   } catch (error) {
@@ -138,7 +139,7 @@ export class Rows {
 /** Writes a whole file so that a reader sees the old one or the new one. */
 export async function replaceFile(path: string, text: string): Promise<void> {
   const partial = `${path}.partial-${process.pid}`;
-  await writeFile(partial, text);
+  await writeFile(partial, text, { flush: true });
   await rename(partial, path);
 }
 
@@ -244,15 +245,6 @@ async function writeProblems(
   if (count === 0)
     throw new CoppiceError("invalid_argument", "problems: expected at least one problem, found none");
   return { count, sha256: hash.digest("hex") };
-}
-
-async function syncDirectory(path: string): Promise<void> {
-  const handle = await open(path, "r");
-  try {
-    await handle.sync();
-  } finally {
-    await handle.close();
-  }
 }
 
 async function exists(path: string): Promise<boolean> {
