@@ -118,6 +118,11 @@ describe("openai driver: what it sends and reads", () => {
     });
   });
 
+  it("probes a host whose context is too short for the usual probe", async () => {
+    const { driver } = await open({ kind: "vllm", promptCharsMax: 20 });
+    expect(await driver.probe(never)).toMatchObject({ model: "tiny", canScore: true });
+  });
+
   it("says that cached tokens are unknown where the server does not report them", async () => {
     const { driver } = await open({ reportsCachedTokens: false });
     expect(await driver.probe(never)).toMatchObject({ reportsCachedTokens: false });

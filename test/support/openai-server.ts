@@ -33,6 +33,8 @@ export interface OpenaiServerOptions {
   readonly reportsCachedTokens?: boolean;
   readonly reportsUsage?: boolean;
   readonly apiKey?: string;
+  /** A longer prompt is refused with 400; no limit by default. */
+  readonly promptCharsMax?: number;
   /** Log-probabilities of the token after any prompt; null: logprobs are refused with 400. */
   readonly topLogprobs?: Readonly<Record<string, number>> | null;
 }
@@ -108,6 +110,9 @@ export async function startOpenaiServer(options: OpenaiServerOptions): Promise<O
     if (!isCompletion) return json(response, 404, { detail: "Not Found" });
     // The driver under test sends JSON with these fields.
     const body = JSON.parse(await textOf(request)) as Body;
+    if (body.prompt.length > (options.promptCharsMax ?? Infinity)) {
+      return json(response, 400, { error: { message: "This model's maximum context length is exceeded" } });
+    }
     requests.push(body);
     count.open += 1;
     count.openMax = Math.max(count.openMax, count.open);

@@ -15,8 +15,8 @@ import {
 
 /** Likeliest tokens to ask for: vLLM's default ceiling, then OpenAI's. */
 const TOP_LOGPROBS = [20, 5] as const;
-/** Longer than a block of any engine's KV cache, so that a second time can be served from it. */
-const PROBE_PROMPT = "one two three four five six seven eight nine ten ".repeat(8);
+/** The first is longer than a block of any engine's KV cache; the second is for a model whose context it does not fit. */
+const PROBE_PROMPTS = ["one two three four five six seven eight nine ten ".repeat(8), "one two"] as const;
 
 export interface ProbedHost extends Omit<HostFacts, "id" | "engine"> {
   readonly server: Server;
@@ -154,13 +154,10 @@ async function reportsOf(
   model: string,
   signal: AbortSignal,
 ): Promise<Pick<ProbedHost, "reportsCachedTokens" | "canScore" | "topLogprobs">> {
-  const plain: Record<string, unknown> = { ...scoreBody(model, PROBE_PROMPT, 0) };
-  delete plain["logprobs"];
-  const first = await ask("/v1/completions", plain, signal);
-  readTopLogprobs(first.text, first.url);
+  const { prompt, plain } = await warmUp(ask, model, signal);
   for (const topLogprobs of TOP_LOGPROBS) {
     try {
-      const { url, text } = await ask("/v1/completions", scoreBody(model, PROBE_PROMPT, topLogprobs), signal);
+      const { url, text } = await ask("/v1/completions", scoreBody(model, prompt, topLogprobs), signal);
       const { top, usage } = readTopLogprobs(text, url);
       return {
         reportsCachedTokens: usage.cachedTokens !== null,
@@ -177,6 +174,28 @@ async function reportsOf(
     canScore: false,
     topLogprobs: 0,
   };
+}
+
+/** Has the host answer a prompt for the first time. Resolves with the prompt that it took. */
+async function warmUp(
+  ask: AskHost,
+  model: string,
+  signal: AbortSignal,
+): Promise<{ readonly prompt: string; readonly plain: Readonly<Record<string, unknown>> }> {
+  const [long, short] = PROBE_PROMPTS;
+  const answered = async (prompt: string): Promise<{ prompt: string; plain: Record<string, unknown> }> => {
+    const plain: Record<string, unknown> = { ...scoreBody(model, prompt, 0) };
+    delete plain["logprobs"];
+    const { text, url } = await ask("/v1/completions", plain, signal);
+    readTopLogprobs(text, url);
+    return { prompt, plain };
+  };
+  try {
+    return await answered(long);
+  } catch (error) {
+    if (refusalOf(error)?.status !== 400) throw error;
+    return answered(short);
+  }
 }
 
 function jsonFields(text: string): Fields | null {
