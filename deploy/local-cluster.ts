@@ -25,6 +25,8 @@ export interface LocalClusterOptions {
   /** An address of a Redis that runs already; else one is started. */
   readonly redisUrl?: string;
   readonly env?: Readonly<Record<string, string>>;
+  /** Ctrl-C in the terminal does not reach the processes: the caller takes them down, in order. Default: false. */
+  readonly sheltered?: boolean;
 }
 
 interface Part {
@@ -39,6 +41,7 @@ export class LocalCluster {
   readonly redisUrl: string;
   readonly #directory: string;
   readonly #env: Readonly<Record<string, string>>;
+  readonly #sheltered: boolean;
   readonly #parts: ReadonlyMap<string, Part>;
 
   private constructor(
@@ -47,6 +50,7 @@ export class LocalCluster {
   ) {
     this.#directory = options.directory;
     this.#env = options.env ?? {};
+    this.#sheltered = options.sheltered ?? false;
     this.coordinator = `127.0.0.1:${ports.coordinator}`;
     this.redisUrl = options.redisUrl ?? `redis://127.0.0.1:${ports.redis}`;
     const parts = new Map<string, Part>();
@@ -96,6 +100,7 @@ export class LocalCluster {
     const child = spawn(part.command, [...part.args], {
       stdio: ["ignore", log, log],
       env: { ...process.env, ...this.#env },
+      detached: this.#sheltered,
     });
     part.process = child;
     child.on("exit", () => {

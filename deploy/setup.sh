@@ -29,6 +29,6 @@ if ! is_new_enough; then
     echo "setup: expected Node 24 or newer, found $(node --version), and there is no packaged one for this platform" >&2
     exit 1
   fi
-  install
+  NODE_NO_WARNINGS=1 install # of npm 9, about itself
 fi
 touch node_modules/.installed
