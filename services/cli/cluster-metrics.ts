@@ -10,16 +10,18 @@ export function exposeCoordinator(metrics: Metrics, coordinator: Coordinator): v
     metrics.gauge({ name, about, labels });
   const tasks = gauge("coppice_tasks", "Tasks by state", ["sweep", "state"]);
   const solved = gauge("coppice_solved", "Tasks with a correct candidate");
-  const rollouts = gauge("coppice_rollouts", "Rollouts answered");
-  const verifications = gauge("coppice_verifications", "Verifications answered");
-  const tokens = gauge("coppice_tokens", "Tokens by kind", ["sweep", "kind"]);
+  const counter = (name: string, about: string, labels: readonly string[] = ["sweep"]) =>
+    metrics.counter({ name, about, labels });
+  const rollouts = counter("coppice_rollouts_total", "Rollouts answered");
+  const verifications = counter("coppice_verifications_total", "Verifications answered");
+  const tokens = counter("coppice_tokens_total", "Tokens by kind", ["sweep", "kind"]);
   const share = gauge("coppice_cached_share", "Share of prompt tokens taken from a KV cache");
   const inFlight = gauge("coppice_in_flight", "Asks dispatched and not answered");
-  const failures = gauge("coppice_failures", "Rollouts lost for good");
+  const failures = counter("coppice_failures_total", "Rollouts lost for good");
   const elapsed = gauge("coppice_elapsed_seconds", "Time that the sweep has run");
   const lane = gauge("coppice_lane_depth", "Asks in the lane of a host", ["host", "state"]);
   const openTasks = gauge("coppice_host_open_tasks", "Tasks whose tree lives on a host", ["host"]);
-  const gauges = [
+  const families = [
     tasks,
     solved,
     rollouts,
@@ -38,14 +40,14 @@ export function exposeCoordinator(metrics: Metrics, coordinator: Coordinator): v
     for (const [state, n] of Object.entries(status.tasks))
       if (state !== "total") tasks.set(n, { sweep, state });
     solved.set(status.solved, { sweep });
-    rollouts.set(status.rollouts, { sweep });
-    verifications.set(status.verifications, { sweep });
+    rollouts.add(status.rollouts, { sweep });
+    verifications.add(status.verifications, { sweep });
     for (const [kind, n] of Object.entries(status.usage))
-      if (n !== null) tokens.set(n, { sweep, kind: kind.replace(/_tokens$/, "") });
+      if (n !== null) tokens.add(n, { sweep, kind: kind.replace(/_tokens$/, "") });
     const cached = cachedShare(status.usage);
     if (cached !== null) share.set(cached, { sweep });
     inFlight.set(status.in_flight, { sweep });
-    failures.set(status.failures, { sweep });
+    failures.add(status.failures, { sweep });
     elapsed.set(status.elapsed_ms / 1_000, { sweep });
     for (const host of status.hosts) {
       lane.set(host.waiting, { host: host.id, state: "waiting" });
@@ -54,7 +56,7 @@ export function exposeCoordinator(metrics: Metrics, coordinator: Coordinator): v
     }
   }
   metrics.beforeScrape(() => {
-    for (const each of gauges) each.reset();
+    for (const each of families) each.reset();
     for (const run of coordinator.list()) expose(run.status());
   });
 }
@@ -67,32 +69,60 @@ interface HistogramReading {
   readonly counts: readonly number[];
 }
 
+/** What a worker counts up; its other numbers rise and fall. */
+const COUNTED: ReadonlySet<string> = new Set(
+  (
+    "rollouts verifications failures cancelled retries jobs correct incorrect undecided memo_hits terminations crashes " +
+    "prompt_tokens cached_tokens completion_tokens cached_tokens_unknown completion_tokens_unknown"
+  ).split(" "),
+);
+
 /**
- * Series of a worker, one per number that it counts: `coppice_worker_in_flight`. Names in camelCase and snake_case come out
- * the same.
+ * Series of a worker, one per number that it keeps: `coppice_worker_in_flight`, `coppice_worker_rollouts_total`. Names in
+ * camelCase and snake_case come out the same; histograms of milliseconds come out in seconds.
  */
 export function exposeWorker<R extends object>(metrics: Metrics, worker: string, read: () => R): void {
   metrics.addText(() =>
     Object.entries(read())
-      .flatMap(([key, value]) => series(key, value, worker))
+      .flatMap(([key, value]) =>
+        series(
+          key.replaceAll(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`),
+          value,
+          worker,
+        ),
+      )
       .join("\n"),
   );
 }
 
 function series(key: string, value: unknown, worker: string): readonly string[] {
-  const name = `coppice_worker_${key.replaceAll(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`)}`;
   const labels = `worker=${JSON.stringify(worker)}`;
-  if (typeof value === "number") return [`# TYPE ${name} gauge`, `${name}{${labels}} ${value}`, ""];
+  const words = key.replaceAll("_", " ");
+  if (typeof value === "number") {
+    const isCounted = COUNTED.has(key);
+    const name = `coppice_worker_${key}${isCounted ? "_total" : ""}`;
+    const about = isCounted ? `${words} since the worker started` : `${words} now`;
+    return [
+      `# HELP ${name} ${about}`,
+      `# TYPE ${name} ${isCounted ? "counter" : "gauge"}`,
+      `${name}{${labels}} ${value}`,
+      "",
+    ];
+  }
   if (!isHistogram(value)) return [];
+  const name = `coppice_worker_${key.replace(/_ms$/, "_seconds")}`;
+  const scale = key.endsWith("_ms") ? 1_000 : 1;
   let below = 0;
   const buckets = value.counts.map((count, i) => {
     below += count;
-    return `${name}_bucket{${labels},le="${value.bounds[i] ?? "+Inf"}"} ${below}`;
+    const bound = value.bounds[i];
+    return `${name}_bucket{${labels},le="${bound === undefined ? "+Inf" : bound / scale}"} ${below}`;
   });
   return [
+    `# HELP ${name} ${words.replace(/ ms$/, "")} of a verification`,
     `# TYPE ${name} histogram`,
     ...buckets,
-    `${name}_sum{${labels}} ${value.sum}`,
+    `${name}_sum{${labels}} ${value.sum / scale}`,
     `${name}_count{${labels}} ${value.count}`,
     "",
   ];

@@ -13,6 +13,8 @@ export interface MetricGauge {
 
 export interface MetricCounter {
   add(amount: number, labels?: Labels): void;
+  /** Forgets every series: for a count that somebody else keeps and that is added whole at each scrape. */
+  reset(): void;
 }
 
 export interface MetricHistogram {
@@ -65,7 +67,7 @@ export function createMetrics(options: { readonly hasProcessMetrics?: boolean } 
     },
     counter(declared) {
       const counter = family(declared.name, () => new Counter(settings(declared)));
-      return { add: (amount, labels = {}) => counter.inc(labels, amount) };
+      return { add: (amount, labels = {}) => counter.inc(labels, amount), reset: () => counter.reset() };
     },
     histogram(declared, buckets = SECONDS_BUCKETS) {
       const make = () => new Histogram({ ...settings(declared), buckets: [...buckets] });

@@ -101,7 +101,16 @@ async function hasEnded(directory: string): Promise<boolean> {
   const resolved = await readFile(join(directory, RUN_FILES.resolved), "utf8").catch(() => null);
   if (resolved === null) return true;
   const summary = await readFile(join(directory, RUN_FILES.summary), "utf8").catch(() => "{}");
-  const parsed: unknown = JSON.parse(summary);
-  const state = typeof parsed === "object" && parsed !== null && "state" in parsed ? parsed.state : null;
+  const state = stateIn(summary);
   return state === "completed" || state === "cancelled";
+}
+
+/** Null for what is no summary: the journal knows how far the run came, and a new summary is written at its end. */
+function stateIn(summary: string): unknown {
+  try {
+    const parsed: unknown = JSON.parse(summary);
+    return typeof parsed === "object" && parsed !== null && "state" in parsed ? parsed.state : null;
+  } catch {
+    return null;
+  }
 }

@@ -1,7 +1,7 @@
 /** `coppice worker`: a rollout worker, which serves one host's lane. */
 import { hostname } from "node:os";
 import { randomInt } from "node:crypto";
-import type { Command } from "commander";
+import { type Command, Option } from "commander";
 import { complaintsOf } from "../../coordinator/sweep-complaint.ts";
 import { resolveHost } from "../../coordinator/sweep-resolve.ts";
 import { hostSchema } from "../../coordinator/sweep-schema.ts";
@@ -66,7 +66,11 @@ export function workerCommand(program: Command, shell: Shell, exit: (status: num
     .option("--records <file>", "replay: the records (JSONL)")
     .option("--concurrency <n>", "openai, replay: rollouts at once", wholeNumber(1))
     .option("--timeout <duration>", "openai: longest silence within a request", duration)
-    .option("--wait <duration>", "how long to wait for a host that is not up yet", duration, 600_000)
+    .addOption(
+      new Option("--wait <duration>", "how long to wait for a host that is not up yet")
+        .argParser(duration)
+        .default(600_000, "10m"),
+    )
     .option("--id <name>", "unique name of the worker and its host (default: machine, engine, process)")
     .addOption(coordinatorOption())
     .addOption(redisOption())
