@@ -50,6 +50,8 @@ export function createBullmqConsumer(
   const { limits, store, clock } = context;
   const hands = new Map<string, Hand>();
   let left: Promise<void> | null = null;
+  /** Called when the last delivery leaves this worker's hands. */
+  let onEmptyHands = (): void => {};
   const tell = createTeller(options.onError, { clock, intervalMs: store.errorIntervalMs });
 
   const handle = async (job: BullmqJob<Job>, token: string): Promise<void> => {
@@ -75,6 +77,7 @@ export function createBullmqConsumer(
       throw new Error(`job ${id} of lane ${lane} failed: ${messageOf(error)}`, { cause: error });
     } finally {
       if (hands.get(id) === hand) hands.delete(id);
+      if (hands.size === 0) onEmptyHands();
     }
   };
   const worker = new Worker<Job>(context.queueName, (job, token) => handle(job, token ?? ""), {
@@ -110,7 +113,9 @@ export function createBullmqConsumer(
   const leave = async (graceMs: number): Promise<void> => {
     breaker.stop();
     const closed = worker.close();
-    if (await within(closed, graceMs, clock)) return;
+    // The grace is for deliveries. With none in hand, close waits for the store alone, and that may be away.
+    const emptied = hands.size === 0 ? Promise.resolve() : new Promise<void>((done) => (onEmptyHands = done));
+    await within(Promise.race([closed, emptied]), graceMs, clock);
     await Promise.all([...hands.values()].map(giveBack));
     await within(closed, store.commandMs, clock);
   };
