@@ -36,7 +36,8 @@ interface WorkerState {
   readonly facts: WorkerFacts;
   /** Open lines; a worker that reconnects may have two for a moment. */
   readonly lines: Set<(withdrawal: Withdrawal) => void>;
-  heardMs: number;
+  /** Thirds of the lease without a word of it: counted and not time, since a stall of this process is not its silence. */
+  silentThirds: number;
   /** Whether it sends signs of life; a worker in this process does not need to. */
   hasHeartbeat: boolean;
 }
@@ -60,13 +61,12 @@ export function createCoordinator(options: CoordinatorOptions): Coordinator {
   });
 
   function expireLeases(): void {
-    const nowMs = clock.monotonicMs();
     for (const [id, worker] of workers) {
       // A silent line is ended by the link itself, after a lease and a third: it must be gone before its worker is
       // forgotten, so that one that wakes up again finds it closed and registers anew.
-      const patienceMs =
-        worker.lines.size === 0 ? limits.leaseMs : worker.hasHeartbeat ? 2 * limits.leaseMs : Infinity;
-      if (nowMs - worker.heardMs < patienceMs) continue;
+      worker.silentThirds += 1;
+      const patience = worker.lines.size === 0 ? 3 : worker.hasHeartbeat ? 6 : Infinity;
+      if (worker.silentThirds <= patience) continue;
       log.warn({ worker: id, lease_ms: limits.leaseMs }, "worker_lost");
       forget(id);
     }
@@ -87,9 +87,8 @@ export function createCoordinator(options: CoordinatorOptions): Coordinator {
   const desk: WorkerDesk = {
     register(facts): Registration {
       const known = workers.get(facts.id);
-      const heardMs = clock.monotonicMs();
       const lines = known?.lines ?? new Set();
-      workers.set(facts.id, { facts, lines, heardMs, hasHeartbeat: known?.hasHeartbeat ?? false });
+      workers.set(facts.id, { facts, lines, silentThirds: 0, hasHeartbeat: known?.hasHeartbeat ?? false });
       if (known === undefined) log.info({ worker: facts.id, offers: facts.offers }, "worker_joined");
       return { lanes: dispatcher.join(facts), leaseMs: limits.leaseMs };
     },
@@ -102,16 +101,16 @@ export function createCoordinator(options: CoordinatorOptions): Coordinator {
         );
       }
       worker.lines.add(send);
-      worker.heardMs = clock.monotonicMs();
+      worker.silentThirds = 0;
       return () => {
         worker.lines.delete(send);
-        worker.heardMs = clock.monotonicMs();
+        worker.silentThirds = 0;
       };
     },
     heard(workerId) {
       const worker = workers.get(workerId);
       if (worker === undefined) return;
-      worker.heardMs = clock.monotonicMs();
+      worker.silentThirds = 0;
       worker.hasHeartbeat = true;
     },
     accept(report: Report) {

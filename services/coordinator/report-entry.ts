@@ -49,3 +49,9 @@ export function isAnswerTo(ask: Ask, result: Report["result"]): boolean {
   if (result.kind === "verdict") return ask.kind === "verify";
   return true;
 }
+
+/** Whether a job gave up, or gave back, an ask that is with another job by now: it speaks for itself alone. */
+export function isOutdated({ job, result }: Report, open: OpenAsk): boolean {
+  const isLeft = result.kind === "failure" || (result.kind === "cancelled" && !open.isWithdrawn);
+  return isLeft && open.job !== job;
+}

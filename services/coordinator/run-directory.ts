@@ -5,7 +5,7 @@
  * renamed; (2) rows of a task are on disk before the journal says that it settled, and what stands behind the last
  * settled entry is cut off on resume, so each task has its rows exactly once; (3) one process writes at a time (`lock`).
  */
-import { createHash } from "node:crypto";
+import { createHash, randomUUID } from "node:crypto";
 import { mkdir, open, readFile, rename, rm, stat, symlink, writeFile } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 import { CoppiceError, messageOf } from "../runtime/errors.ts";
@@ -54,7 +54,8 @@ export async function createRunDirectory(
         `go on with it by \`coppice run --resume ${path}\`, or name another with \`--set output=...\``,
     );
   }
-  const partial = join(dirname(path), `.${basename(path)}.partial-${process.pid}`);
+  // A name of its own: two clients may submit the same sweep at once, and a process may have died here before.
+  const partial = join(dirname(path), `.${basename(path)}.partial-${randomUUID()}`);
   try {
     await mkdir(join(partial, RUN_FILES.logs), { recursive: true });
     await writeFile(join(partial, RUN_FILES.given), content.given, { flush: true });

@@ -18,7 +18,7 @@ import { NOTHING } from "./ledger.ts";
 import type { Past, TaskEntry } from "./past.ts";
 import { canServe } from "./placement.ts";
 import { tryRenderPrompt } from "./prompt-template.ts";
-import { costOf, entryOf, isAnswerTo, NO_TOKENS, UNKNOWN_TOKENS } from "./report-entry.ts";
+import { costOf, entryOf, isAnswerTo, isOutdated, NO_TOKENS, UNKNOWN_TOKENS } from "./report-entry.ts";
 import { RunFiles } from "./run-files.ts";
 import type { RunParts } from "./run-parts.ts";
 import type { Summary, SweepEvent, SweepState, SweepStatus } from "./status.ts";
@@ -180,6 +180,7 @@ export class Run implements SweepRun, JobOwner {
       const found = `task ${report.task}, ask ${report.ask}: expected the answer to a ${open.ask.kind}, found a ${report.result.kind}`;
       return Promise.reject(new CoppiceError("invalid_argument", `${found} from worker ${report.worker}`));
     }
+    if (isOutdated(report, open)) return Promise.resolve();
     if (report.result.kind === "cancelled" && !open.isWithdrawn) return this.#handedBack(task, open, report);
     open.accepting = this.#settleAsk(task, open, entryOf(report, open));
     return open.accepting;
@@ -227,9 +228,7 @@ export class Run implements SweepRun, JobOwner {
   #pass(): void {
     if (this.#isOver) return;
     if (this.#state === "running") {
-      for (const task of this.#tasks.values()) {
-        this.#dispatch.fill(task);
-      }
+      for (const task of this.#tasks.values()) this.#dispatch.fill(task);
     }
     if (this.#mayOpen()) void this.#openNext();
   }
@@ -293,8 +292,7 @@ export class Run implements SweepRun, JobOwner {
 
   /** A worker gave an ask back that is still wanted (it drains): asked again. */
   #handedBack(task: TaskRun, open: OpenAsk, report: Report): Promise<void> {
-    if (open.job !== report.job) return Promise.resolve();
-    this.#parts.dispatcher.settled(open.job, open.ask.id);
+    this.#parts.dispatcher.settled(report.job, open.ask.id);
     task.returned(open);
     this.pump();
     return Promise.resolve();
@@ -446,6 +444,8 @@ export class Run implements SweepRun, JobOwner {
       }
     } catch (error) {
       this.#failure ??= error instanceof Error ? error : new Error(messageOf(error));
+      this.#watchers.tell({ kind: "log", level: "error", message: messageOf(error) });
+      this.#state = "failed";
     }
     await this.#files.close();
     this.#parts.log.info({ sweep: this.id, state: this.#state }, "sweep_ended");

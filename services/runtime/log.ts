@@ -41,7 +41,7 @@ export function createLog(options: LogOptions): Log {
     serializers: { error: errorFields },
   };
   if (options.file !== undefined) mkdirSync(dirname(options.file), { recursive: true });
-  const sink = options.stream ?? destination({ dest: options.file ?? 2, sync: true });
+  const sink = options.stream ?? openSink(options.file ?? 2);
   return wrap(pino(settings, sink));
 }
 
@@ -61,6 +61,24 @@ function wrap(logger: Logger): Log {
     warn: (fields, event) => logger.warn(fields, event),
     error: (fields, event) => logger.error(fields, event),
     child: (fields) => wrap(logger.child(fields)),
+  };
+}
+
+/** Bytes of lines that could not be written and are kept for another try. */
+const UNWRITTEN_BYTES_MAX = 1024 * 1024;
+
+/** A full disk costs lines of the log and not the work: what logs has nothing to do about it. */
+function openSink(dest: string | number): DestinationStream {
+  const sink = destination({ dest, sync: true, maxLength: UNWRITTEN_BYTES_MAX });
+  sink.on("error", () => undefined);
+  return {
+    write(line) {
+      try {
+        sink.write(line);
+      } catch {
+        // It is tried again with the next line.
+      }
+    },
   };
 }
 
@@ -101,7 +119,7 @@ export function createLateSink(): LateSink {
     },
     open(file) {
       mkdirSync(dirname(file), { recursive: true });
-      sink = destination({ dest: file, sync: true });
+      sink = openSink(file);
       for (const line of held) sink.write(line);
       held = [];
     },

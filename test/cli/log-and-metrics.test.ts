@@ -1,3 +1,4 @@
+import { existsSync } from "node:fs";
 import { mkdtemp, readFile, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -21,6 +22,16 @@ describe("a log", () => {
       event: "placed",
       time: expect.any(String),
     });
+  });
+
+  test.skipIf(!existsSync("/dev/full"))("costs no work when its disk is full", () => {
+    const log = createLog({ name: "test", file: "/dev/full" });
+    const sink = createLateSink();
+    sink.open("/dev/full");
+    for (let n = 0; n < 3; n += 1) {
+      expect(() => log.error({ n }, "not_written")).not.toThrow();
+      expect(() => sink.write(`${n}\n`)).not.toThrow();
+    }
   });
 
   test("cuts a field that would make a line nobody reads", () => {

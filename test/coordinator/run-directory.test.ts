@@ -46,6 +46,15 @@ describe("run directory", () => {
     await expect(createRunDirectory(path, content, async () => undefined)).rejects.toThrow(/--resume/);
   });
 
+  test("of two made at once under one name one is whole and the other is refused", async () => {
+    const outcomes = await Promise.allSettled(
+      [1, 2].map(() => createRunDirectory(path, content, async () => undefined)),
+    );
+    expect(outcomes.map(({ status }) => status).toSorted()).toEqual(["fulfilled", "rejected"]);
+    expect((await hashRunProblems(path)).count).toBe(2);
+    expect(await readdir(parent)).toEqual(["x"]);
+  });
+
   test("a failure half way leaves nothing behind", async () => {
     const failing = createRunDirectory(path, { ...content, problems: [] }, async () => undefined);
     await expect(failing).rejects.toThrow(/expected at least one problem/);

@@ -1,4 +1,4 @@
-import { cp, mkdtemp, readFile, rm } from "node:fs/promises";
+import { cp, mkdir, mkdtemp, readFile, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
@@ -263,6 +263,35 @@ describe("a sweep that is disturbed", () => {
       await Promise.all([accept(report), accept(report)]);
       for (const old of reports.slice(-5)) await accept({ ...old, worker: "late" });
       await accept({ ...report, sweep: "another" });
+    };
+    await parts.addHost("a", createSeededDriver());
+    const sweep = await newSweep({ arms: ARMS, deterministic: true });
+    await run(sweep, 4);
+    expect(await rowsOf(sweep.output)).toEqual(await undisturbed(sweep, 4));
+  });
+
+  test("whose summary cannot be written has failed, and goes on to its end when it can", async () => {
+    await parts.addHost("a", createSeededDriver());
+    const sweep = await newSweep({ arms: [arm("best-of-n", { n: 8 })] });
+    const started = await parts.coordinator.submit(sweep, puzzles(2), RAW);
+    const summaryFile = join(sweep.output, "summary.json");
+    await mkdir(summaryFile);
+    const ended = eventOf(started, (event) => event.kind === "ended");
+    await expect(started.ended).rejects.toThrow(/summary\.json/);
+    expect(await ended).toMatchObject({ summary: { state: "failed", tasks: { completed: 2 } } });
+    await rm(summaryFile, { recursive: true });
+    const again = await parts.coordinator.reopen(sweep);
+    expect(await again.ended).toMatchObject({ state: "completed", tasks: { completed: 2 } });
+    expect(await rowsOf(sweep.output)).toEqual(await undisturbed(sweep, 2));
+  });
+
+  test("what another job gave up is not lost: the ask is with a job of its own", async () => {
+    const { desk } = parts.coordinator;
+    const accept = desk.accept.bind(desk);
+    const result = { kind: "failure", reason: "segments_unavailable", message: "it was away" } as const;
+    desk.accept = async (report) => {
+      await accept({ ...report, job: "of-an-earlier-life", result });
+      await accept(report);
     };
     await parts.addHost("a", createSeededDriver());
     const sweep = await newSweep({ arms: ARMS, deterministic: true });

@@ -1,6 +1,6 @@
 import { afterEach, describe, expect, test, vi } from "vitest";
 import type { ProblemData, VerifierSpec } from "../../services/queue/job.ts";
-import { systemClock } from "../../services/runtime/clock.ts";
+import { systemClock, type Clock } from "../../services/runtime/clock.ts";
 import { createVerifierPool, type PoolLimits, type VerifierPool } from "../../workers/verify/pool.ts";
 
 // A thread's start takes a second or more on a busy machine.
@@ -66,6 +66,22 @@ describe("the verifier pool", () => {
       waiting: 0,
       running: 0,
     });
+  });
+
+  test("takes a stall of the whole process for no slowness of the verification", async () => {
+    // As after a stall: what falls due first is the timer of the verification, before its thread could say anything.
+    let stalls = 1;
+    const clock: Clock = {
+      ...systemClock,
+      after: (delayMs, fire, options) =>
+        systemClock.after(delayMs < 1_000 && stalls-- > 0 ? 0 : delayMs, fire, options),
+    };
+    const pool = await createVerifierPool({ clock, threads: 1, catalogueUrl: STUBBORN });
+    pools.push(pool);
+    const spec: VerifierSpec = { kind: "stubborn", timeout_ms: 900 };
+    expect(await pool.verify(spec, candidate("answer 1"))).toMatchObject({ answer: "1" });
+    expect(stalls).toBeLessThanOrEqual(0);
+    expect(pool.metrics().terminations).toBe(0);
   });
 
   test("kills a regular expression that backtracks without end", async () => {

@@ -44,6 +44,8 @@ interface BedOptions {
   readonly limits?: Partial<RolloutWorkerLimits>;
   /** Stands before the desk's own `accept`. */
   readonly accept?: (report: Report) => Promise<void>;
+  /** Stands in for the desk's own segments. */
+  readonly segments?: () => never;
   /** Wraps the driver, to fail where a real host would not do so on demand. */
   readonly wrap?: (driver: Driver) => Driver;
 }
@@ -88,7 +90,7 @@ async function openBed(options: BedOptions = {}): Promise<Bed> {
       await options.accept?.(report);
       reports.push(report);
     },
-    segments: (ids) => store.get(ids),
+    segments: (ids) => options.segments?.() ?? store.get(ids),
     left: (id) => left.push(id),
   };
   const note = (_: unknown, event: string): void => void events.push(event);
@@ -349,6 +351,17 @@ describe("rollout worker: failures", () => {
       "message",
       expect.stringContaining("expected a stream of events, found <html>"),
     );
+  });
+
+  it("reports no failure for a coordinator that is away, not even on the last attempt", async () => {
+    const segments = (): never => {
+      throw new CoppiceError("unavailable", "coordinator:7070 is not there");
+    };
+    const bed = await openBed({ segments });
+    await bed.add(rolloutJob("j", [bed.keep(PROMPT)], 1));
+    await bed.idle();
+    expect(bed.reports).toEqual([]);
+    expect(bed.worker.metrics().retries).toBeGreaterThan(1);
   });
 
   it("does not retry what retrying cannot mend, nor let it cost the siblings", async () => {

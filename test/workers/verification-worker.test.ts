@@ -312,13 +312,25 @@ describe("the verification worker", () => {
     expect(bed.reports).toEqual([]);
   });
 
-  test("throws what another attempt may mend, and reports it as a failure on the last", async () => {
+  test("reports no failure for a coordinator that is away, not even on the last attempt", async () => {
     const segments = (): never => {
       throw new CoppiceError("unavailable", "coordinator:7070 is not there");
     };
     const bed = await openBed({ desk: { segments } });
     const job = bed.job(["4*5+10-6"]);
     await expect(bed.deliver(job)).rejects.toThrow("coordinator:7070 is not there");
+    const last = bed.deliver(job, { attempt: 4, isLast: true });
+    await expect(last).rejects.toThrow("coordinator:7070 is not there");
+    expect(bed.reports).toEqual([]);
+  });
+
+  test("throws what another attempt may mend, and reports it as a failure on the last", async () => {
+    const segments = (): never => {
+      throw new CoppiceError("internal", "a defect");
+    };
+    const bed = await openBed({ desk: { segments } });
+    const job = bed.job(["4*5+10-6"]);
+    await expect(bed.deliver(job)).rejects.toThrow("a defect");
     expect(bed.reports).toEqual([]);
     await bed.deliver(job, { attempt: 4, isLast: true });
     expect(bed.reports).toMatchObject([
@@ -328,7 +340,7 @@ describe("the verification worker", () => {
         result: {
           kind: "failure",
           reason: "verifier_unavailable",
-          message: "job job-1, attempt 4: coordinator:7070 is not there",
+          message: "job job-1, attempt 4: a defect",
         },
       },
     ]);

@@ -280,7 +280,8 @@ class Worker implements RolloutWorker {
         );
         return null;
       }
-      if (signal.aborted || (failure.isRetryable && !delivery.isLast)) throw error;
+      // A coordinator that is away delays a job and fails none: after the last attempt it puts the job in again.
+      if (signal.aborted || failure.isRetryable) throw error;
       const reason = failure.code === "invalid_argument" ? "verifier_invalid" : "segments_unavailable";
       return async () => ({ result: { kind: "failure", reason, message: failure.message }, usage: NO_USAGE });
     }

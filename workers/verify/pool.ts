@@ -41,6 +41,9 @@ export const DEFAULT_POOL_LIMITS: PoolLimits = {
   startsMax: 3,
 };
 
+/** A verification's time limit is counted in so many parts. */
+const TIMEOUT_PARTS = 4;
+
 export interface PoolMetrics {
   /** Verdicts asked for, those from the memo included. */
   readonly verifications: number;
@@ -232,9 +235,7 @@ class ThreadPool implements VerifierPool {
     thread.state = "running";
     thread.verification = verification;
     thread.startedMs = this.#clock.monotonicMs();
-    thread.timer = this.#clock.after(verification.timeoutMs, () => this.#overrun(thread), {
-      keepAlive: true,
-    });
+    this.#limitTime(thread, verification.timeoutMs / TIMEOUT_PARTS, TIMEOUT_PARTS);
     const task: ThreadTask = { spec: verification.spec, candidate: verification.candidate };
     thread.worker.postMessage(task);
   }
@@ -272,6 +273,13 @@ class ThreadPool implements VerifierPool {
     thread.verification = null;
     thread.state = "idle";
     this.#dispatch();
+  }
+
+  /** Counts parts of the time and not time: where this process stands still its threads do too, and one part is lost. */
+  #limitTime(thread: Thread, partMs: number, parts: number): void {
+    const next = (): void =>
+      parts === 1 ? this.#overrun(thread) : this.#limitTime(thread, partMs, parts - 1);
+    thread.timer = this.#clock.after(partMs, next, { keepAlive: true });
   }
 
   #overrun(thread: Thread): void {

@@ -293,10 +293,11 @@ class Bench {
 /** These verifiers call no model: their tokens are known to be none (I8). */
 const NO_TOKENS = { promptTokens: 0, cachedTokens: 0, completionTokens: 0 } as const;
 
-/** What to report of an error; throws it where a later attempt may mend it, or where the task is over. */
+/** What to report of an error; throws it where a later delivery may mend it, or where the task is over. */
 function failureOf(error: unknown, hand: Hand, reason: string): FailureResult {
   const { code, isRetryable, message } = asCoppiceError(error);
-  if (code === "not_found") throw error;
+  // A coordinator that is away delays a job and fails none: after the last attempt it puts the job in again.
+  if (code === "not_found" || code === "unavailable" || code === "deadline_exceeded") throw error;
   if (code === "invalid_argument")
     return { kind: "failure", reason, message: `job ${hand.job.id}: ${message}` };
   const mayBeMended = isRetryable || code === "internal" || code === "cancelled";
