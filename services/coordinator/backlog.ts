@@ -55,9 +55,9 @@ export class Backlog {
     while (taken.length < max) {
       const next = this.head();
       if (next === null) break;
-      if (first !== null && !(isSamePlace(first.ask, next.ask) && groupOf(next.ask) === group)) break;
+      if (first !== null && !(isSamePlace(first.ask, next.ask) && groupOf(next) === group)) break;
       first ??= next;
-      group ??= groupOf(next.ask);
+      group ??= groupOf(next);
       taken.push(next);
       this.#members.delete(next);
       this.#head += 1;
@@ -82,6 +82,8 @@ function isSamePlace(a: Ask, b: Ask): boolean {
   return a.kind !== "sample" || a.prefix === b.prefix;
 }
 
-function groupOf(ask: Ask): string {
-  return ask.kind === "sample" ? `sample ${JSON.stringify(ask.options)}` : `verify ${ask.role}`;
+/** One that was dispatched before holds its reservation already; the others still need one. */
+function groupOf({ ask, reservation }: OpenAsk): string {
+  if (ask.kind === "verify") return `verify ${ask.role}`;
+  return `sample ${reservation === null ? "new" : "again"} ${JSON.stringify(ask.options)}`;
 }

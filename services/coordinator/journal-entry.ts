@@ -76,9 +76,30 @@ export interface ElapsedEntry {
   readonly ms: number;
 }
 
-export type JournalEntry = JournalHeader | AnswerEntry | LossEntry | SpentEntry | SettledEntry | ElapsedEntry;
+/** What the user ordered of the sweep while it ran; the last one holds. */
+export interface OrderEntry {
+  readonly kind: "order";
+  readonly order: "paused" | "running" | "cancelled";
+}
 
-const KINDS: ReadonlySet<string> = new Set(["sweep", "answer", "loss", "spent", "settled", "elapsed"]);
+export type JournalEntry =
+  | JournalHeader
+  | AnswerEntry
+  | LossEntry
+  | SpentEntry
+  | SettledEntry
+  | ElapsedEntry
+  | OrderEntry;
+
+const KINDS: ReadonlySet<string> = new Set([
+  "sweep",
+  "answer",
+  "loss",
+  "spent",
+  "settled",
+  "elapsed",
+  "order",
+]);
 
 /** The CRC already vouches that we wrote it; an unknown kind is a newer program's. */
 export function decodeEntry(json: string): JournalEntry {

@@ -1,7 +1,14 @@
 /** What the journal of a run says of its earlier attempts. */
 import { CoppiceError } from "../runtime/errors.ts";
 import { JOURNAL_FORMAT } from "./journal-entry.ts";
-import type { AnswerEntry, JournalEntry, JournalHeader, LossEntry, SpentEntry } from "./journal-entry.ts";
+import type {
+  AnswerEntry,
+  JournalEntry,
+  JournalHeader,
+  LossEntry,
+  OrderEntry,
+  SpentEntry,
+} from "./journal-entry.ts";
 import { Ledger } from "./ledger.ts";
 import type { ProblemsFile } from "./run-directory.ts";
 import type { Sweep } from "./sweep.ts";
@@ -35,6 +42,7 @@ export class Past {
   readonly settled = new Set<number>();
   readonly entries = new Map<string, TaskEntry[]>();
   readonly elapsed = new Map<number, number>();
+  order: OrderEntry["order"] = "running";
   rolloutsEnd = 0;
   resultsEnd = 0;
 
@@ -58,6 +66,9 @@ export class Past {
         return;
       case "elapsed":
         this.elapsed.set(entry.attempt, entry.ms);
+        return;
+      case "order":
+        this.order = entry.order;
         return;
       case "answer":
       case "spent":

@@ -12,11 +12,9 @@ import type { Job, Report } from "../queue/job.ts";
 import type { OpenAsk } from "./backlog.ts";
 import type { SweepRun } from "./coordinator-api.ts";
 import type { JobOwner } from "./dispatcher.ts";
-import { hostLane } from "./dispatcher.ts";
-import type { ElapsedEntry, LossEntry, SpentEntry } from "./journal-entry.ts";
+import type { ElapsedEntry, LossEntry, OrderEntry, SpentEntry } from "./journal-entry.ts";
 import { NOTHING } from "./ledger.ts";
 import type { Past, TaskEntry } from "./past.ts";
-import { canServe } from "./placement.ts";
 import { tryRenderPrompt } from "./prompt-template.ts";
 import { costOf, entryOf, isAnswerTo, isOutdated, NO_TOKENS, UNKNOWN_TOKENS } from "./report-entry.ts";
 import { RunFiles } from "./run-files.ts";
@@ -126,17 +124,20 @@ export class Run implements SweepRun, JobOwner {
 
   pause(): void {
     if (this.#state === "running") this.#changeState("paused");
+    this.#note("paused");
   }
 
   resume(): void {
     if (this.#state !== "paused") return;
     this.#changeState("running");
+    this.#note("running");
     this.pump();
   }
 
   async cancel(reason: string): Promise<void> {
     if (this.#isOver || this.#cutShort !== null) return;
     this.#watchers.tell({ kind: "log", level: "warn", message: `cancelled: ${reason}` });
+    this.#note("cancelled");
     this.#cutRest("cancelled");
     await this.ended.catch(() => undefined);
   }
@@ -222,6 +223,8 @@ export class Run implements SweepRun, JobOwner {
       { sweep: this.id, attempt: this.#attempt, tasks: this.#total, settled: this.#past.settled.size },
       "sweep_started",
     );
+    if (this.#past.order === "paused") this.#changeState("paused");
+    if (this.#past.order === "cancelled") this.#cutRest("cancelled");
     this.pump();
   }
 
@@ -235,22 +238,11 @@ export class Run implements SweepRun, JobOwner {
 
   #mayOpen(): boolean {
     if (this.#isOpening || this.#isAllOpened || this.#state !== "running") return false;
-    const { limits, dispatcher } = this.#parts;
-    if (this.#tasks.size >= limits.openTasksMax) return false;
-    if (this.#cutShort !== null) return true;
-    let asks = 0;
-    let verifications = 0;
-    for (const task of this.#tasks.values()) {
-      asks += task.waiting("host");
-      verifications += task.waiting("verifier");
-    }
-    if (verifications > limits.waitingVerificationsMax) return false;
-    let room = 0;
-    for (const host of dispatcher.hosts) {
-      if (canServe(host, { model: this.#sweep.model, needsScore: false }))
-        room += dispatcher.room(hostLane(host.facts.id));
-    }
-    return asks < room;
+    const { openTasksMax, waitingVerificationsMax } = this.#parts.limits;
+    if (this.#tasks.size >= openTasksMax) return false;
+    return (
+      this.#cutShort !== null || this.#dispatch.hasRoomFor(this.#tasks.values(), waitingVerificationsMax)
+    );
   }
 
   /** Opens the next task that has not settled. */
@@ -491,6 +483,12 @@ export class Run implements SweepRun, JobOwner {
     const { charged } = this.#past.ledger;
     const spent = `${charged.rollouts} rollouts and ${charged.completionTokens} completion tokens are spent`;
     return { reason: "budget", message: `the sweep's budget has no room for another rollout: ${spent}` };
+  }
+
+  /** What the user ordered holds after a crash of the coordinator too. */
+  #note(order: OrderEntry["order"]): void {
+    if (this.#isOver) return;
+    this.#files.journal.append({ kind: "order", order }).catch((error: unknown) => this.#fail(error));
   }
 
   #changeState(state: SweepState): void {

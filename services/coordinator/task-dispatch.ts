@@ -9,7 +9,7 @@ import type { Dispatcher, JobOwner } from "./dispatcher.ts";
 import { hostLane, verifierLane } from "./dispatcher.ts";
 import { jobOf, worstOf } from "./job-of.ts";
 import type { Ledger } from "./ledger.ts";
-import { place } from "./placement.ts";
+import { canServe, place } from "./placement.ts";
 import type { Sweep } from "./sweep.ts";
 import type { TaskRun } from "./task-run.ts";
 
@@ -32,6 +32,24 @@ export class TaskDispatch {
 
   constructor(options: TaskDispatchOptions) {
     this.#options = options;
+  }
+
+  /** Whether hosts have more room than the asks of these tasks will fill: then another task may be opened (I6). */
+  hasRoomFor(tasks: Iterable<TaskRun>, waitingVerificationsMax: number): boolean {
+    const { dispatcher, sweep } = this.#options;
+    let asks = 0;
+    let verifications = 0;
+    for (const task of tasks) {
+      asks += task.waiting("host");
+      verifications += task.waiting("verifier");
+    }
+    if (verifications > waitingVerificationsMax) return false;
+    let room = 0;
+    for (const host of dispatcher.hosts) {
+      if (!canServe(host, { model: sweep.model, needsScore: false })) continue;
+      room += dispatcher.room(hostLane(host.facts.id));
+    }
+    return asks < room;
   }
 
   /** Dispatches what it can of this task. What it can't now waits for a call when there is more room. */
@@ -82,7 +100,7 @@ export class TaskDispatch {
   /** How many asks like `head` the budget has room for; one that was dispatched before holds its reservation already. */
   #fitting(task: TaskRun, head: OpenAsk, max: number): number {
     if (head.ask.kind === "verify") return max;
-    return head.reservation === null ? this.#options.ledger.fitting(worstOf(task, head), max) : 1;
+    return head.reservation === null ? this.#options.ledger.fitting(worstOf(task, head), max) : max;
   }
 
   /** The task's home host; a task without one, or whose host is gone, is placed. Null while no host can serve it. */

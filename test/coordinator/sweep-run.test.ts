@@ -193,6 +193,28 @@ describe("a sweep that is disturbed", () => {
     expect((await started.ended).tasks.completed).toBe(5);
   });
 
+  test("paused and then opened again, stays paused until it is resumed", async () => {
+    await parts.addHost("a", createSeededDriver());
+    const sweep = await newSweep({ arms: [arm("best-of-n", { n: 4 })] });
+    const started = await parts.coordinator.submit(sweep, puzzles(30), RAW);
+    started.pause();
+    await started.interrupt();
+    const again = await parts.coordinator.reopen(sweep);
+    expect(again.status().state).toBe("paused");
+    again.resume();
+    expect((await again.ended).tasks.completed).toBe(30);
+  });
+
+  test("cancelled and then opened again, settles the rest as cancelled", async () => {
+    const sweep = await newSweep({ arms: [arm("best-of-n", { n: 4 })] });
+    const started = await parts.coordinator.submit(sweep, puzzles(30), RAW);
+    void started.cancel("a test");
+    await started.interrupt();
+    const again = await parts.coordinator.reopen(sweep);
+    expect((await again.ended).tasks.cancelled).toBe(30);
+    expect((await rowsOf(sweep.output)).results.length).toBe(30);
+  });
+
   test("interrupted and opened again several times, gives the rows of an undisturbed one", async () => {
     await parts.addHost("a", createSeededDriver());
     const sweep = await newSweep({ arms: ARMS, deterministic: true });

@@ -149,7 +149,12 @@ function refuseOtherModels(sweep: Sweep, { hosts }: EmbeddedCluster): void {
 }
 
 function begin(plan: Plan, { coordinator }: EmbeddedCluster): Promise<SweepRun> {
-  if (plan.kind === "resumed") return coordinator.reopen(plan.sweep);
+  if (plan.kind === "resumed") {
+    const run = await coordinator.reopen(plan.sweep);
+    // It may have been paused on a coordinator; whoever resumes it here wants it to run.
+    run.resume();
+    return run;
+  }
   const { loaded } = plan;
   return coordinator.submit(plan.sweep, loaded.problems(), {
     given: loaded.given,
