@@ -1,5 +1,5 @@
 /** What this program's sweeps may name: its strategies and its verifiers. */
-import type { Catalogue } from "../coordinator/sweep-schema.ts";
+import type { Catalogue } from "../coordinator/sweep-file/sweep-schema.ts";
 import { STRATEGIES } from "../search/catalogue.ts";
 import { VERIFIERS } from "../../workers/verify/catalogue.ts";
 import { COMMON_OPTIONS, parseOptions } from "../../workers/verify/verifier.ts";

@@ -3,7 +3,7 @@ import { execFile } from "node:child_process";
 import { randomInt } from "node:crypto";
 import { promisify } from "node:util";
 import type { HostSpec } from "../coordinator/sweep.ts";
-import { HOST_DEFAULTS } from "../coordinator/sweep-schema.ts";
+import { HOST_DEFAULTS } from "../coordinator/sweep-file/sweep-schema.ts";
 import { createBullmqLanes } from "../queue/bullmq-lanes.ts";
 import { CoppiceError, messageOf } from "../runtime/errors.ts";
 import { createRandom } from "../runtime/random.ts";

@@ -1,6 +1,6 @@
 /** `--dry-run`: what a sweep would do, and the most that it could cost, without a host being called. */
 import type { ParameterValues, Parameter } from "../search/strategy.ts";
-import { renderPrompt } from "../coordinator/prompt-template.ts";
+import { renderPrompt } from "../coordinator/sweep-file/prompt-template.ts";
 import type { Arm, Problem, Sweep } from "../coordinator/sweep.ts";
 import { formatCount } from "./progress-line.ts";
 import { alignColumns } from "./summary-table.ts";

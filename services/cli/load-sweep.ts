@@ -8,11 +8,11 @@ import {
   checkProblems,
   complaintText,
   readProblems,
-} from "../coordinator/problem-file.ts";
-import { templateFields } from "../coordinator/prompt-template.ts";
+} from "../coordinator/sweep-file/problem-file.ts";
+import { templateFields } from "../coordinator/sweep-file/prompt-template.ts";
 import { RUN_FILES } from "../coordinator/run-directory.ts";
-import { parseSweepFile } from "../coordinator/sweep-file.ts";
-import { type ProblemSource, renderResolved, resolveSweep } from "../coordinator/sweep-resolve.ts";
+import { parseSweepFile } from "../coordinator/sweep-file/sweep-file.ts";
+import { type ProblemSource, renderResolved, resolveSweep } from "../coordinator/sweep-file/sweep-resolve.ts";
 import type { Problem, Sweep } from "../coordinator/sweep.ts";
 import { CATALOGUE } from "./catalogue.ts";
 import type { Shell } from "./shell.ts";

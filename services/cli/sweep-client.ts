@@ -4,7 +4,7 @@ import { Sweeps } from "../../proto/gen/coppice/v1/sweeps_pb.ts";
 import type { SubmitRequestSchema } from "../../proto/gen/coppice/v1/sweeps_pb.ts";
 import type { SweepEvent, SweepStatus } from "../coordinator/status.ts";
 import type { Problem } from "../coordinator/sweep.ts";
-import { eventFromWire, problemToLine, statusFromWire } from "../coordinator/sweep-wire.ts";
+import { eventFromWire, problemToLine, statusFromWire } from "../coordinator/service/sweep-wire.ts";
 import { Backoff } from "../link/backoff.ts";
 import type { Clock } from "../runtime/clock.ts";
 import { CoppiceError, asCoppiceError } from "../runtime/errors.ts";

@@ -10,7 +10,7 @@ import type { Registration, Withdrawal, WorkerDesk, WorkerFacts } from "../link/
 import type { Report } from "../queue/job.ts";
 import type { Lanes } from "../queue/lanes.ts";
 import type { Coordinator, SweepRun } from "./coordinator-api.ts";
-import { DEFAULT_DISPATCH_LIMITS, Dispatcher, type DispatchLimits } from "./dispatcher.ts";
+import { DEFAULT_DISPATCH_LIMITS, Dispatcher, type DispatchLimits } from "./scheduler/dispatcher.ts";
 import { Journal } from "./journal.ts";
 import { createRunDirectory, RUN_FILES } from "./run-directory.ts";
 import { SegmentStore } from "./segment-store.ts";

@@ -1,7 +1,7 @@
 /** What a run works with, and its limits. */
 import type { Clock } from "../runtime/clock.ts";
 import type { Log } from "../runtime/log.ts";
-import type { Dispatcher } from "./dispatcher.ts";
+import type { Dispatcher } from "./scheduler/dispatcher.ts";
 import type { SegmentStore } from "./segment-store.ts";
 
 export interface RunLimits {

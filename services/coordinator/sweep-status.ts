@@ -1,5 +1,5 @@
 /** A snapshot of a sweep that runs, put together from the parts that know. */
-import type { Dispatcher } from "./dispatcher.ts";
+import type { Dispatcher } from "./scheduler/dispatcher.ts";
 import type { Amount, Ledger } from "./ledger.ts";
 import type { SweepState, SweepStatus } from "./status.ts";
 import type { Budget, Sweep } from "./sweep.ts";

@@ -5,11 +5,11 @@
  * Invariant I3: no rollout is dispatched without a reservation of its worst case.
  */
 import type { OpenAsk } from "./backlog.ts";
-import type { Dispatcher, JobOwner } from "./dispatcher.ts";
-import { hostLane, verifierLane } from "./dispatcher.ts";
+import type { Dispatcher, JobOwner } from "./scheduler/dispatcher.ts";
+import { hostLane, verifierLane } from "./scheduler/dispatcher.ts";
 import { jobOf, worstOf } from "./job-of.ts";
 import type { Ledger } from "./ledger.ts";
-import { canServe, place } from "./placement.ts";
+import { canServe, place } from "./scheduler/placement.ts";
 import type { Sweep } from "./sweep.ts";
 import type { TaskRun } from "./task-run.ts";
 

@@ -4,8 +4,8 @@ import {
   Dispatcher,
   hostLane,
   type JobOwner,
-} from "../../services/coordinator/dispatcher.ts";
-import { place, type HostLoad } from "../../services/coordinator/placement.ts";
+} from "../../services/coordinator/scheduler/dispatcher.ts";
+import { place, type HostLoad } from "../../services/coordinator/scheduler/placement.ts";
 import type { HostFacts } from "../../services/link/link.ts";
 import type { Job } from "../../services/queue/job.ts";
 import type { Lanes } from "../../services/queue/lanes.ts";

@@ -4,7 +4,7 @@ import { connectSweeps } from "../../services/cli/sweep-client.ts";
 import type { SweepClient } from "../../services/cli/sweep-client.ts";
 import type { Coordinator, SweepRun } from "../../services/coordinator/coordinator-api.ts";
 import type { Summary, SweepEvent, SweepState, SweepStatus } from "../../services/coordinator/status.ts";
-import { createSweepService } from "../../services/coordinator/sweep-service.ts";
+import { createSweepService } from "../../services/coordinator/service/sweep-service.ts";
 import type { Problem, Sweep } from "../../services/coordinator/sweep.ts";
 import { systemClock } from "../../services/runtime/clock.ts";
 import { CoppiceError } from "../../services/runtime/errors.ts";

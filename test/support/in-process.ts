@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { createCoordinator } from "../../services/coordinator/coordinator.ts";
 import type { Coordinator } from "../../services/coordinator/coordinator-api.ts";
 import type { RunLimits } from "../../services/coordinator/run-parts.ts";
-import type { DispatchLimits } from "../../services/coordinator/dispatcher.ts";
+import type { DispatchLimits } from "../../services/coordinator/scheduler/dispatcher.ts";
 import type { Arm, Budget, Problem, Sweep } from "../../services/coordinator/sweep.ts";
 import { createLocalLink } from "../../services/link/local-link.ts";
 import { createMemoryLanes } from "../../services/queue/memory-lanes.ts";

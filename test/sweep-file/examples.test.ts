@@ -2,11 +2,11 @@ import { readFile, readdir } from "node:fs/promises";
 import { join, resolve } from "node:path";
 import { describe, expect, test } from "vitest";
 import { CATALOGUE } from "../../services/cli/catalogue.ts";
-import { checkProblems } from "../../services/coordinator/problem-file.ts";
-import { templateFields } from "../../services/coordinator/prompt-template.ts";
-import { parseSweepFile } from "../../services/coordinator/sweep-file.ts";
-import { resolveSweep } from "../../services/coordinator/sweep-resolve.ts";
-import { sweepJsonSchema } from "../../services/coordinator/sweep-schema.ts";
+import { checkProblems } from "../../services/coordinator/sweep-file/problem-file.ts";
+import { templateFields } from "../../services/coordinator/sweep-file/prompt-template.ts";
+import { parseSweepFile } from "../../services/coordinator/sweep-file/sweep-file.ts";
+import { resolveSweep } from "../../services/coordinator/sweep-file/sweep-resolve.ts";
+import { sweepJsonSchema } from "../../services/coordinator/sweep-file/sweep-schema.ts";
 
 const FOLDER = resolve(import.meta.dirname, "../../examples");
 const names = (await readdir(FOLDER)).filter((name) => name.endsWith(".yaml"));

@@ -2,8 +2,12 @@ import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { checkProblems, complaintText, readProblems } from "../../services/coordinator/problem-file.ts";
-import type { ProblemSource } from "../../services/coordinator/sweep-resolve.ts";
+import {
+  checkProblems,
+  complaintText,
+  readProblems,
+} from "../../services/coordinator/sweep-file/problem-file.ts";
+import type { ProblemSource } from "../../services/coordinator/sweep-file/sweep-resolve.ts";
 import type { Problem } from "../../services/coordinator/sweep.ts";
 
 let directory = "";

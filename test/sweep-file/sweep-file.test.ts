@@ -1,8 +1,8 @@
 import { describe, expect, test } from "vitest";
 import { CoppiceError } from "../../services/runtime/errors.ts";
-import { parseSweepFile } from "../../services/coordinator/sweep-file.ts";
-import { sweepJsonSchema } from "../../services/coordinator/sweep-schema.ts";
-import { renderResolved, resolveSweep } from "../../services/coordinator/sweep-resolve.ts";
+import { parseSweepFile } from "../../services/coordinator/sweep-file/sweep-file.ts";
+import { sweepJsonSchema } from "../../services/coordinator/sweep-file/sweep-schema.ts";
+import { renderResolved, resolveSweep } from "../../services/coordinator/sweep-file/sweep-resolve.ts";
 import { CATALOGUE } from "../../services/cli/catalogue.ts";
 
 const GOOD = `name: demo

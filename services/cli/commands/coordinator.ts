@@ -5,7 +5,7 @@ import { type Command, Option } from "commander";
 import { createCoordinator } from "../../coordinator/coordinator.ts";
 import type { Coordinator } from "../../coordinator/coordinator-api.ts";
 import { RUN_FILES } from "../../coordinator/run-directory.ts";
-import { createSweepService } from "../../coordinator/sweep-service.ts";
+import { createSweepService } from "../../coordinator/service/sweep-service.ts";
 import { serveWorkers } from "../../link/grpc-desk.ts";
 import { messageOf } from "../../runtime/errors.ts";
 import { serveRpc } from "../../runtime/rpc.ts";

@@ -1,7 +1,7 @@
 /** `coppice doctor`: what is there, what is missing, and why. Changes nothing. */
 import type { Command } from "commander";
 import type { HostSpec } from "../../coordinator/sweep.ts";
-import { HOST_DEFAULTS } from "../../coordinator/sweep-schema.ts";
+import { HOST_DEFAULTS } from "../../coordinator/sweep-file/sweep-schema.ts";
 import {
   type Check,
   type Finding,

@@ -148,7 +148,7 @@ function refuseOtherModels(sweep: Sweep, { hosts }: EmbeddedCluster): void {
   throw new CoppiceError("invalid_argument", `model: expected a host that serves "${sweep.model}"; ${found}`);
 }
 
-function begin(plan: Plan, { coordinator }: EmbeddedCluster): Promise<SweepRun> {
+async function begin(plan: Plan, { coordinator }: EmbeddedCluster): Promise<SweepRun> {
   if (plan.kind === "resumed") {
     const run = await coordinator.reopen(plan.sweep);
     // It may have been paused on a coordinator; whoever resumes it here wants it to run.

@@ -1,6 +1,6 @@
 /** `coppice schema`: the JSON Schema of a sweep file, for editors (`# yaml-language-server: $schema=...`). */
 import type { Command } from "commander";
-import { sweepJsonSchema } from "../../coordinator/sweep-schema.ts";
+import { sweepJsonSchema } from "../../coordinator/sweep-file/sweep-schema.ts";
 import { CATALOGUE } from "../catalogue.ts";
 import { EXIT } from "../exit-status.ts";
 import type { Shell } from "../shell.ts";

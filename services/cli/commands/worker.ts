@@ -2,9 +2,9 @@
 import { hostname } from "node:os";
 import { randomInt } from "node:crypto";
 import { type Command, Option } from "commander";
-import { complaintsOf } from "../../coordinator/sweep-complaint.ts";
-import { resolveHost } from "../../coordinator/sweep-resolve.ts";
-import { hostSchema } from "../../coordinator/sweep-schema.ts";
+import { complaintsOf } from "../../coordinator/sweep-file/sweep-complaint.ts";
+import { resolveHost } from "../../coordinator/sweep-file/sweep-resolve.ts";
+import { hostSchema } from "../../coordinator/sweep-file/sweep-schema.ts";
 import type { HostSpec } from "../../coordinator/sweep.ts";
 import { CoppiceError } from "../../runtime/errors.ts";
 import { createRandom } from "../../runtime/random.ts";

@@ -6,12 +6,12 @@
  * (2) a job that its lane has lost (a store that came back empty) is added again by the rescuer, at most
  * `rescuesMax` times; (3) when a host is gone, its lane is emptied and its jobs go back to their owners.
  */
-import type { Clock, Timer } from "../runtime/clock.ts";
-import { messageOf } from "../runtime/errors.ts";
-import type { Log } from "../runtime/log.ts";
-import type { HostFacts, WorkerFacts } from "../link/link.ts";
-import type { Job } from "../queue/job.ts";
-import type { Lane, Lanes } from "../queue/lanes.ts";
+import type { Clock, Timer } from "../../runtime/clock.ts";
+import { messageOf } from "../../runtime/errors.ts";
+import type { Log } from "../../runtime/log.ts";
+import type { HostFacts, WorkerFacts } from "../../link/link.ts";
+import type { Job } from "../../queue/job.ts";
+import type { Lane, Lanes } from "../../queue/lanes.ts";
 import { LaneFeeder, type FeederLimits } from "./lane-feeder.ts";
 import type { HostLoad } from "./placement.ts";
 

@@ -1,7 +1,7 @@
 /** Records of a problem file, as they stand: each with its place, broken ones with what is broken. One at a time (I6). */
 import { readFile, stat } from "node:fs/promises";
-import { CoppiceError, messageOf } from "../runtime/errors.ts";
-import { readLines } from "../runtime/lines.ts";
+import { CoppiceError, messageOf } from "../../runtime/errors.ts";
+import { readLines } from "../../runtime/lines.ts";
 
 export type RawRecord = {
   /** Line number, or position from 1: what tells the records of one source apart. */

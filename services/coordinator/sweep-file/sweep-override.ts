@@ -1,7 +1,7 @@
 /** `--set a.b.c=value`: a dotted flag overrides a key of the sweep file. The value is YAML. */
 import { resolve } from "node:path";
 import { parse } from "yaml";
-import { CoppiceError, messageOf } from "../runtime/errors.ts";
+import { CoppiceError, messageOf } from "../../runtime/errors.ts";
 import type { KeyPath } from "./sweep-complaint.ts";
 
 export interface Override {

@@ -1,11 +1,11 @@
 /** Statuses, events and problems to and from the wire (proto/coppice/v1). Errors name the field that is wrong. */
 import type { MessageInitShape } from "@bufbuild/protobuf";
-import { Verdict } from "../../proto/gen/coppice/v1/report_pb.ts";
+import { Verdict } from "../../../proto/gen/coppice/v1/report_pb.ts";
 import {
   LogLevel,
   SweepState as WireSweepState,
   TaskState as WireTaskState,
-} from "../../proto/gen/coppice/v1/status_pb.ts";
+} from "../../../proto/gen/coppice/v1/status_pb.ts";
 import type {
   BudgetAmounts as WireAmounts,
   SweepEvent as WireEvent,
@@ -13,8 +13,8 @@ import type {
   SweepStatus as WireStatus,
   SweepStatusSchema,
   Usage as WireUsage,
-} from "../../proto/gen/coppice/v1/status_pb.ts";
-import { CoppiceError, messageOf } from "../runtime/errors.ts";
+} from "../../../proto/gen/coppice/v1/status_pb.ts";
+import { CoppiceError, messageOf } from "../../runtime/errors.ts";
 import type {
   BudgetAmounts,
   Summary,
@@ -23,8 +23,8 @@ import type {
   SweepStatus,
   TaskState,
   Usage,
-} from "./status.ts";
-import type { Problem } from "./sweep.ts";
+} from "../status.ts";
+import type { Problem } from "../sweep.ts";
 
 const SWEEP_STATES = {
   running: WireSweepState.RUNNING,

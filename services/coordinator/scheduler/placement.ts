@@ -5,7 +5,7 @@
  * The rule now is sticky least-loaded: a task stays on its home host, a new one goes to the host that serves its
  * model and has the fewest open trees for its size. Ties go to the lower host id, never to arrival (I4).
  */
-import type { HostFacts } from "../link/link.ts";
+import type { HostFacts } from "../../link/link.ts";
 
 /** What placement knows of a host. */
 export interface HostLoad {

@@ -8,13 +8,13 @@ import { createHash } from "node:crypto";
 import { stat } from "node:fs/promises";
 import { extname } from "node:path";
 import { z } from "zod";
-import { CoppiceError, messageOf } from "../runtime/errors.ts";
-import { suggestion } from "../runtime/nearest.ts";
+import { CoppiceError, messageOf } from "../../runtime/errors.ts";
+import { suggestion } from "../../runtime/nearest.ts";
 import { fieldOf } from "./prompt-template.ts";
 import { type RawRecord, readCsv, readJson, readJsonLines } from "./problem-record.ts";
 import { type Complaint, complaintsOf, pathText } from "./sweep-complaint.ts";
 import type { ProblemSource } from "./sweep-resolve.ts";
-import type { Problem } from "./sweep.ts";
+import type { Problem } from "../sweep.ts";
 
 const COMPLAINTS_SHOWN_MAX = 20;
 const ID_CHARS_MAX = 200;

@@ -1,9 +1,9 @@
 /** A checked sweep file completed into a `Sweep`, and written again as `resolved.yaml`, from which a run is resumed. */
 import { basename, resolve } from "node:path";
 import { stringify } from "yaml";
-import type { Sampling } from "../queue/job.ts";
-import { parseDurationMs } from "../runtime/duration.ts";
-import type { Strategy } from "../search/strategy.ts";
+import type { Sampling } from "../../queue/job.ts";
+import { parseDurationMs } from "../../runtime/duration.ts";
+import type { Strategy } from "../../search/strategy.ts";
 import {
   type ArmFile,
   type Catalogue,
@@ -12,7 +12,7 @@ import {
   type HostFile,
   type SweepFile,
 } from "./sweep-schema.ts";
-import type { Arm, Budget, HostSpec, Sweep } from "./sweep.ts";
+import type { Arm, Budget, HostSpec, Sweep } from "../sweep.ts";
 
 /** The model that is shipped with the project: the name under which a sweep asks for it. */
 export const SHIPPED_MODEL = "game24-tiny";

@@ -2,11 +2,11 @@
  * Adds jobs to one lane, in order, and goes on trying while the store is away: "Redis is down" delays a sweep, it
  * does not fail one. Writing twice is safe: a lane ignores a job id that it holds.
  */
-import type { Clock } from "../runtime/clock.ts";
-import { sleep } from "../runtime/clock.ts";
-import { messageOf } from "../runtime/errors.ts";
-import type { Job } from "../queue/job.ts";
-import type { Lane } from "../queue/lanes.ts";
+import type { Clock } from "../../runtime/clock.ts";
+import { sleep } from "../../runtime/clock.ts";
+import { messageOf } from "../../runtime/errors.ts";
+import type { Job } from "../../queue/job.ts";
+import type { Lane } from "../../queue/lanes.ts";
 
 export interface FeederLimits {
   /** Jobs added in one call. */

@@ -3,7 +3,7 @@
  * `Sweep` by sweep-resolve.ts; behind that nothing is checked again.
  */
 import { LineCounter, type Document, isMap, isNode, isPair, isScalar, isSeq, parseDocument } from "yaml";
-import { CoppiceError } from "../runtime/errors.ts";
+import { CoppiceError } from "../../runtime/errors.ts";
 import { type Complaint, type KeyPath, complaintsOf, pathText } from "./sweep-complaint.ts";
 import { type Override, applyOverrides } from "./sweep-override.ts";
 import { checkMeaning } from "./sweep-meaning.ts";

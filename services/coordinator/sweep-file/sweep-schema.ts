@@ -4,9 +4,9 @@
  * name, never ignored.
  */
 import { z } from "zod";
-import { parseDurationMs } from "../runtime/duration.ts";
-import { nearestWord, suggestion } from "../runtime/nearest.ts";
-import type { Parameter, Strategy } from "../search/strategy.ts";
+import { parseDurationMs } from "../../runtime/duration.ts";
+import { nearestWord, suggestion } from "../../runtime/nearest.ts";
+import type { Parameter, Strategy } from "../../search/strategy.ts";
 
 /** Engines that a sweep may name, and the driver that speaks to each. */
 export const ENGINES = {

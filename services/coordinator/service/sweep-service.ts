@@ -1,14 +1,14 @@
 /** The client API over gRPC: serves the Sweeps service (proto/coppice/v1) on a `Coordinator`. */
 import { randomUUID } from "node:crypto";
-import { Sweeps } from "../../proto/gen/coppice/v1/sweeps_pb.ts";
-import type { SubmitRequest, SweepText } from "../../proto/gen/coppice/v1/sweeps_pb.ts";
-import { CoppiceError } from "../runtime/errors.ts";
-import { rpcService } from "../runtime/rpc.ts";
-import type { RpcService } from "../runtime/rpc.ts";
-import type { Coordinator, SweepRun } from "./coordinator-api.ts";
+import { Sweeps } from "../../../proto/gen/coppice/v1/sweeps_pb.ts";
+import type { SubmitRequest, SweepText } from "../../../proto/gen/coppice/v1/sweeps_pb.ts";
+import { CoppiceError } from "../../runtime/errors.ts";
+import { rpcService } from "../../runtime/rpc.ts";
+import type { RpcService } from "../../runtime/rpc.ts";
+import type { Coordinator, SweepRun } from "../coordinator-api.ts";
 import { DEFAULT_EVENT_LOG_LIMITS, EventLog } from "./event-log.ts";
 import type { EventLogLimits } from "./event-log.ts";
-import type { Problem, Sweep } from "./sweep.ts";
+import type { Problem, Sweep } from "../sweep.ts";
 import { eventToWire, problemFromLine, statusToWire } from "./sweep-wire.ts";
 
 export interface SweepServiceLimits extends EventLogLimits {

@@ -1,6 +1,6 @@
 /** What no schema of single keys can say of a sweep: names that must differ, keys that need each other. */
-import { messageOf } from "../runtime/errors.ts";
-import type { ParameterValues, Parameter, Strategy } from "../search/strategy.ts";
+import { messageOf } from "../../runtime/errors.ts";
+import type { ParameterValues, Parameter, Strategy } from "../../search/strategy.ts";
 import { checkTemplate } from "./prompt-template.ts";
 import { type Complaint, valueAt } from "./sweep-complaint.ts";
 import { type Catalogue, type DeclaredVerifier, armSchema, verifierKindSchema } from "./sweep-schema.ts";

@@ -2,9 +2,9 @@
  * `prompt_template`: shapes a problem into the prompt that the model sees. `{prompt}`, or any field of the problem:
  * `{id}`, `{reference}`, `{tests}`, `{metadata.x}`. `{{` and `}}` stand for braces themselves.
  */
-import { CoppiceError, messageOf } from "../runtime/errors.ts";
-import { suggestion } from "../runtime/nearest.ts";
-import type { Problem } from "./sweep.ts";
+import { CoppiceError, messageOf } from "../../runtime/errors.ts";
+import { suggestion } from "../../runtime/nearest.ts";
+import type { Problem } from "../sweep.ts";
 
 const FIELDS = ["id", "prompt", "reference", "tests"];
 /** A doubled brace, or a field in braces. Any other brace stands for itself: code and LaTeX need no escaping. */

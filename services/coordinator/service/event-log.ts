@@ -3,9 +3,9 @@
  * no memory: it misses statuses (only the newest is kept) and, when it falls behind the whole log, other events, and is
  * told how many. `ended` is never missed. A watcher that comes back names its place and goes on from there.
  */
-import { CoppiceError } from "../runtime/errors.ts";
-import type { SweepRun } from "./coordinator-api.ts";
-import type { SweepEvent } from "./status.ts";
+import { CoppiceError } from "../../runtime/errors.ts";
+import type { SweepRun } from "../coordinator-api.ts";
+import type { SweepEvent } from "../status.ts";
 
 export interface EventLogLimits {
   /** Events other than statuses that are held for watchers that are behind or come back. */
