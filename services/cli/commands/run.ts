@@ -150,10 +150,10 @@ function refuseOtherModels(sweep: Sweep, { hosts }: EmbeddedCluster): void {
 
 async function begin(plan: Plan, { coordinator }: EmbeddedCluster): Promise<SweepRun> {
   if (plan.kind === "resumed") {
-    const run = await coordinator.reopen(plan.sweep);
+    const reopened = await coordinator.reopen(plan.sweep);
     // It may have been paused on a coordinator; whoever resumes it here wants it to run.
-    run.resume();
-    return run;
+    reopened.resume();
+    return reopened;
   }
   const { loaded } = plan;
   return coordinator.submit(plan.sweep, loaded.problems(), {
