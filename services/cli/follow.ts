@@ -15,6 +15,11 @@ export interface EndOptions {
   readonly isResumableHere: boolean;
 }
 
+/** How to go on with a run that has not ended. */
+export function resumeAdvice(output: string, shell: Shell): string {
+  return `go on with: ${shell.program} run --resume ${quoteArgument(shownPath(output, shell))}`;
+}
+
 /** Tells the end of a sweep. @returns The exit status. */
 export function tellEnd(summary: Summary, shell: Shell, options: EndOptions): number {
   const status = exitStatusOf(summary, options.failPercentMax);
@@ -36,7 +41,7 @@ export function tellEnd(summary: Summary, shell: Shell, options: EndOptions): nu
     );
   }
   if (status === EXIT.interrupted && options.isResumableHere) {
-    shell.say(`interrupted; go on with: ${shell.program} run --resume ${quoteArgument(path)}`);
+    shell.say(`interrupted; ${resumeAdvice(options.output, shell)}`);
   }
   return status;
 }

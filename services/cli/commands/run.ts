@@ -13,7 +13,7 @@ import { createLateSink, createLog } from "../../runtime/log.ts";
 import { dryRunLines, estimateSweep, firstPromptLine } from "../dry-run.ts";
 import { type EmbeddedCluster, startEmbeddedCluster } from "../embedded-cluster.ts";
 import { EXIT } from "../exit-status.ts";
-import { tellEnd } from "../follow.ts";
+import { resumeAdvice, tellEnd } from "../follow.ts";
 import { type LoadedSweep, loadRun, loadSweep, shownPath } from "../load-sweep.ts";
 import { jsonOption, percent, setOption } from "../options.ts";
 import { formatCount } from "../progress-line.ts";
@@ -192,6 +192,10 @@ async function follow(
       output,
       isResumableHere: true,
     });
+  } catch (error) {
+    progress.stop();
+    shell.say(`the run stopped short; once that is mended, ${resumeAdvice(output, shell)}`);
+    throw error;
   } finally {
     progress.stop();
     unwatch();
@@ -216,6 +220,8 @@ async function interrupt(sweepRun: SweepRun, cluster: EmbeddedCluster, shell: Sh
   } catch (error) {
     shell.say(`draining failed: ${messageOf(error)}`);
   } finally {
+    // The pause was ours, not the user's: it must not hold when the run is taken up again.
+    sweepRun.resume();
     await sweepRun.interrupt();
   }
 }
