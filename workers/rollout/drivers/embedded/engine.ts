@@ -4,7 +4,7 @@
  *
  * It drives the binding below node-llama-cpp's own scheduler (`LlamaContext._ctx`), because the public API
  * gives no say in which tokens share a batch and in what order, nor a copy of one sequence's KV to another.
- * Measured on the 1 M-parameter model, 32 sequences: 1.6 times the tokens per second of the public
+ * Measured on the 1 M-parameter model, 32 sequences: 1.4 to 1.8 times the tokens per second of the public
  * `evaluate`, and exact repeatability (batch-plan.ts) becomes possible. The price: the version of
  * node-llama-cpp is pinned, and what is used of the binding is checked when the model is loaded.
  *
