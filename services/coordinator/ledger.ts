@@ -4,7 +4,7 @@
  *
  * Invariant I3: reserved + charged never passes the budget, in any unit. It holds because `reserve` is the only way up
  * and a charge is cut to its reservation: an engine that claims to have made more tokens than it was allowed is a lying
- * host, and is told apart (`overrunTokens`) instead of being believed.
+ * host, and is not believed (the runner logs it).
  */
 import type { Budget } from "./sweep.ts";
 
@@ -26,7 +26,6 @@ export class Ledger {
   readonly #budget: Budget;
   #charged = { rollouts: 0, completionTokens: 0 };
   #reserved = { rollouts: 0, completionTokens: 0 };
-  #overrunTokens = 0;
 
   constructor(budget: Budget) {
     this.#budget = budget;
@@ -38,11 +37,6 @@ export class Ledger {
 
   get reserved(): Amount {
     return this.#reserved;
-  }
-
-  /** Completion tokens that hosts claimed beyond what was asked of them. */
-  get overrunTokens(): number {
-    return this.#overrunTokens;
   }
 
   /** Null when it does not fit now. */
@@ -75,7 +69,6 @@ export class Ledger {
   /** Turns a reservation into a charge; what was not used flows back. */
   charge(reservation: Reservation, cost: Amount): void {
     this.#close(reservation);
-    this.#overrunTokens += Math.max(0, cost.completionTokens - reservation.worst.completionTokens);
     this.#charged.rollouts += Math.min(cost.rollouts, reservation.worst.rollouts);
     this.#charged.completionTokens += Math.min(cost.completionTokens, reservation.worst.completionTokens);
   }

@@ -1,5 +1,5 @@
 /** What a worker reported, as the journal keeps it. Pure. */
-import type { AttemptUsage, Report } from "../queue/job.ts";
+import { type AttemptUsage, NO_TOKENS, type Report } from "../queue/job.ts";
 import type { Ask } from "../search/program.ts";
 import { NOTHING, type Amount } from "./ledger.ts";
 import type { TaskEntry } from "./past.ts";
@@ -36,18 +36,16 @@ export function costOf(
   };
 }
 
-export const NO_TOKENS: AttemptUsage = { promptTokens: 0, cachedTokens: 0, completionTokens: 0 };
-export const UNKNOWN_TOKENS: AttemptUsage = {
-  promptTokens: null,
-  cachedTokens: null,
-  completionTokens: null,
-};
-
 /** Whether a report's result answers this kind of ask at all; anything else is a worker that speaks nonsense. */
 export function isAnswerTo(ask: Ask, result: Report["result"]): boolean {
   if (result.kind === "rollout") return ask.kind === "sample";
   if (result.kind === "verdict") return ask.kind === "verify";
   return true;
+}
+
+/** Whether the host claims more completion tokens than it was asked for: its count is then cut (I3), and worth a log line. */
+export function isOverrun({ usage }: Report, { reservation }: OpenAsk): boolean {
+  return reservation !== null && (usage.completionTokens ?? 0) > reservation.worst.completionTokens;
 }
 
 /** Whether a job gave up, or gave back, an ask that is with another job by now: it speaks for itself alone. */

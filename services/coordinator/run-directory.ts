@@ -248,7 +248,8 @@ async function writeProblems(
   return { count, sha256: hash.digest("hex") };
 }
 
-async function exists(path: string): Promise<boolean> {
+/** Whether anything stands at this path. */
+export async function exists(path: string): Promise<boolean> {
   return stat(path).then(
     () => true,
     () => false,

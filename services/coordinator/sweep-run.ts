@@ -8,7 +8,7 @@
  * ends that task), I6 (tasks are opened just ahead of need).
  */
 import { CoppiceError, messageOf } from "../runtime/errors.ts";
-import type { Job, Report } from "../queue/job.ts";
+import { type Job, NO_TOKENS, type Report, UNKNOWN_TOKENS } from "../queue/job.ts";
 import type { OpenAsk } from "./backlog.ts";
 import type { SweepRun } from "./coordinator-api.ts";
 import type { JobOwner } from "./scheduler/dispatcher.ts";
@@ -16,7 +16,7 @@ import type { ElapsedEntry, LossEntry, OrderEntry, SpentEntry } from "./journal-
 import { NOTHING } from "./ledger.ts";
 import type { Past, TaskEntry } from "./past.ts";
 import { tryRenderPrompt } from "./sweep-file/prompt-template.ts";
-import { costOf, entryOf, isAnswerTo, isOutdated, NO_TOKENS, UNKNOWN_TOKENS } from "./report-entry.ts";
+import { costOf, entryOf, isAnswerTo, isOutdated, isOverrun } from "./report-entry.ts";
 import { RunFiles } from "./run-files.ts";
 import type { RunParts } from "./run-parts.ts";
 import type { Summary, SweepEvent, SweepState, SweepStatus } from "./status.ts";
@@ -183,6 +183,7 @@ export class Run implements SweepRun, JobOwner {
     }
     if (isOutdated(report, open)) return Promise.resolve();
     if (report.result.kind === "cancelled" && !open.isWithdrawn) return this.#handedBack(task, open, report);
+    if (isOverrun(report, open)) this.#parts.log.warn({ ...report, result: null }, "host_overran");
     open.accepting = this.#settleAsk(task, open, entryOf(report, open));
     return open.accepting;
   }

@@ -94,6 +94,15 @@ export interface AttemptUsage {
   readonly completionTokens: number | null;
 }
 
+/** Nothing was asked of an engine. */
+export const NO_TOKENS: AttemptUsage = { promptTokens: 0, cachedTokens: 0, completionTokens: 0 };
+/** Nobody can say (I8). */
+export const UNKNOWN_TOKENS: AttemptUsage = {
+  promptTokens: null,
+  cachedTokens: null,
+  completionTokens: null,
+};
+
 export interface RolloutResult {
   readonly kind: "rollout";
   /** The continuation alone, with the stop string that ended it, if one did. */

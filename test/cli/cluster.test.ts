@@ -2,7 +2,8 @@ import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { afterAll, afterEach, beforeAll, expect, test, vi } from "vitest";
 import { HOLD, startOpenaiServer } from "../support/openai-server.ts";
-import { freePort, startRedis, type TestRedis } from "../support/redis.ts";
+import { freePort } from "../../deploy/local-cluster.ts";
+import { startRedis, type TestRedis } from "../support/redis.ts";
 import { folder, run, start, type Running } from "./command.ts";
 
 const WAIT = { timeout: 45_000, interval: 100 };

@@ -7,7 +7,8 @@ import type { Lanes } from "../../services/queue/lanes.ts";
 import { systemClock } from "../../services/runtime/clock.ts";
 import { CONFORMANCE_LIMITS, lanesConformance } from "../conformance/lanes.ts";
 import { rolloutJob, rolloutJobs } from "../support/jobs.ts";
-import { freePort, startRedis } from "../support/redis.ts";
+import { freePort } from "../../deploy/local-cluster.ts";
+import { startRedis } from "../support/redis.ts";
 import type { TestRedis } from "../support/redis.ts";
 
 const LONG_MS = 20_000;

@@ -2,11 +2,12 @@
  * A Redis for tests: a container where an engine answers and has or can get the image, a local `redis-server`
  * otherwise. Says once which one and why. COPPICE_TEST_REDIS=local|container forces one.
  */
+import { freePort } from "../../deploy/local-cluster.ts";
 import { execFile, execFileSync, spawn } from "node:child_process";
 import type { ChildProcess } from "node:child_process";
 import { once } from "node:events";
 import { accessSync, constants, mkdtempSync, rmSync } from "node:fs";
-import { createServer, connect } from "node:net";
+import { connect } from "node:net";
 import { tmpdir } from "node:os";
 import { delimiter, join } from "node:path";
 import { promisify } from "node:util";
@@ -51,17 +52,6 @@ export async function startRedis(options: StartRedisOptions = {}): Promise<TestR
   sayOnce(`redis for tests: ${choice.text}`);
   const serverOptions = [...BASE_OPTIONS, ...(options.serverOptions ?? [])];
   return choice.kind === "local" ? startLocal(choice.server, serverOptions) : startContainer(serverOptions);
-}
-
-/** A port that was free a moment ago. */
-export async function freePort(): Promise<number> {
-  const server = createServer().listen(0, "127.0.0.1");
-  await once(server, "listening");
-  const address = server.address();
-  server.close();
-  await once(server, "close");
-  if (address === null || typeof address === "string") throw new Error("expected a TCP address");
-  return address.port;
 }
 
 interface LocalServer {

@@ -1,12 +1,9 @@
 /** The asks that a rollout worker holds, by job, and which of them nobody wants any more. */
 import type { Withdrawal } from "../../services/link/link.ts";
-import type { AttemptUsage, Job } from "../../services/queue/job.ts";
+import { type AttemptUsage, type Job, NO_TOKENS } from "../../services/queue/job.ts";
 import type { Clock } from "../../services/runtime/clock.ts";
 import { CoppiceError } from "../../services/runtime/errors.ts";
 import { Bounded } from "./bounded.ts";
-
-/** Before anything was asked of the host. */
-export const NO_USAGE: AttemptUsage = { promptTokens: 0, cachedTokens: 0, completionTokens: 0 };
 
 /** One ask of a delivery. */
 export interface AskInHand {
@@ -66,7 +63,7 @@ export class AsksInHand {
 
   #takeOne(job: string, ask: string): AskInHand {
     const startedMs = this.#clock.nowMs();
-    const hand: AskInHand = { abort: new AbortController(), isWithdrawn: false, usage: NO_USAGE, startedMs };
+    const hand: AskInHand = { abort: new AbortController(), isWithdrawn: false, usage: NO_TOKENS, startedMs };
     const untilMs = this.#early.get(askKey(job, ask)) ?? 0;
     if (untilMs > this.#clock.monotonicMs()) withdraw(hand);
     this.#early.delete(askKey(job, ask));

@@ -8,20 +8,22 @@
  * aborted reports nothing more: the job is somebody else's.
  */
 import type { CoordinatorLink, HostFacts, Registration } from "../../services/link/link.ts";
-import type {
-  AttemptUsage,
-  Report,
-  RolloutAsk,
-  RolloutJob,
-  VerificationAsk,
-  VerificationJob,
+import {
+  type AttemptUsage,
+  type Report,
+  type RolloutAsk,
+  type RolloutJob,
+  type VerificationAsk,
+  type VerificationJob,
+  NO_TOKENS,
+  UNKNOWN_TOKENS,
 } from "../../services/queue/job.ts";
 import type { Delivery, LaneConsumer, Lanes } from "../../services/queue/lanes.ts";
 import { sleep, type Clock } from "../../services/runtime/clock.ts";
 import { asCoppiceError, CoppiceError, messageOf } from "../../services/runtime/errors.ts";
 import { silentLog, type Log } from "../../services/runtime/log.ts";
 import { createSegmentCache, SEGMENT_CACHE_BYTES_MAX, type SegmentCache } from "../segment-cache.ts";
-import { type AskInHand, AsksInHand, NO_USAGE, type WithdrawalLimits } from "./asks-in-hand.ts";
+import { type AskInHand, AsksInHand, type WithdrawalLimits } from "./asks-in-hand.ts";
 import type { Driver } from "./driver.ts";
 import { failureReason } from "./failure-reason.ts";
 import { HostHealth, probeWithin, type HealthLimits } from "./host-health.ts";
@@ -145,8 +147,6 @@ type AskServer = (
   hand: AskInHand,
   signal: AbortSignal,
 ) => Promise<Answered>;
-
-const UNKNOWN_USAGE: AttemptUsage = { promptTokens: null, cachedTokens: null, completionTokens: null };
 
 class Worker implements RolloutWorker {
   readonly host: HostFacts;
@@ -283,7 +283,10 @@ class Worker implements RolloutWorker {
       // A coordinator that is away delays a job and fails none: after the last attempt it puts the job in again.
       if (signal.aborted || failure.isRetryable) throw error;
       const reason = failure.code === "invalid_argument" ? "verifier_invalid" : "segments_unavailable";
-      return async () => ({ result: { kind: "failure", reason, message: failure.message }, usage: NO_USAGE });
+      return async () => ({
+        result: { kind: "failure", reason, message: failure.message },
+        usage: NO_TOKENS,
+      });
     }
   }
 
@@ -358,7 +361,7 @@ class Worker implements RolloutWorker {
       else {
         const result = { kind: "failure", reason: failureReason(failure), message: failure.message } as const;
         // What is not on record has cost nothing; what any other failure has cost is known as far as the driver told.
-        answered = { result, usage: failure.code === "not_found" ? NO_USAGE : hand.usage };
+        answered = { result, usage: failure.code === "not_found" ? NO_TOKENS : hand.usage };
       }
     }
     lost.throwIfAborted();
@@ -378,7 +381,7 @@ class Worker implements RolloutWorker {
         if (!this.#health.isUp) continue;
         this.#counts.inFlight += 1;
         hand.startedMs = this.#options.clock.nowMs();
-        hand.usage = UNKNOWN_USAGE;
+        hand.usage = UNKNOWN_TOKENS;
         return await call().finally(() => (this.#counts.inFlight -= 1));
       } catch (error) {
         failure = asCoppiceError(error);

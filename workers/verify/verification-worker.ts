@@ -8,13 +8,14 @@
  * 4. A withdrawn ask is reported as cancelled and nobody waits for its verdict; a lost job is not reported at all.
  */
 import type { CoordinatorLink, Registration, Withdrawal } from "../../services/link/link.ts";
-import type {
-  FailureResult,
-  ProblemData,
-  Report,
-  VerificationAsk,
-  VerificationJob,
-  VerifierSpec,
+import {
+  type FailureResult,
+  type ProblemData,
+  type Report,
+  type VerificationAsk,
+  type VerificationJob,
+  type VerifierSpec,
+  NO_TOKENS,
 } from "../../services/queue/job.ts";
 import type { Delivery, LaneConsumer, Lanes } from "../../services/queue/lanes.ts";
 import type { Clock } from "../../services/runtime/clock.ts";
@@ -291,8 +292,6 @@ class Bench {
 }
 
 /** These verifiers call no model: their tokens are known to be none (I8). */
-const NO_TOKENS = { promptTokens: 0, cachedTokens: 0, completionTokens: 0 } as const;
-
 /** What to report of an error; throws it where a later delivery may mend it, or where the task is over. */
 function failureOf(error: unknown, hand: Hand, reason: string): FailureResult {
   const { code, isRetryable, message } = asCoppiceError(error);

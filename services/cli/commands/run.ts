@@ -1,9 +1,8 @@
 /** `coppice run`: a sweep from beginning to end in this process, with nothing else installed. */
-import { stat } from "node:fs/promises";
 import { availableParallelism } from "node:os";
 import { join } from "node:path";
 import type { Command } from "commander";
-import { beginAttempt } from "../../coordinator/run-directory.ts";
+import { beginAttempt, exists } from "../../coordinator/run-directory.ts";
 import type { SweepRun } from "../../coordinator/coordinator-api.ts";
 import type { Sweep } from "../../coordinator/sweep.ts";
 import { DEFAULT_RUN_LIMITS } from "../../coordinator/run-parts.ts";
@@ -224,11 +223,4 @@ async function interrupt(sweepRun: SweepRun, cluster: EmbeddedCluster, shell: Sh
     sweepRun.resume();
     await sweepRun.interrupt();
   }
-}
-
-async function exists(path: string): Promise<boolean> {
-  return stat(path).then(
-    () => true,
-    () => false,
-  );
 }

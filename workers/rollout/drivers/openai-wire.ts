@@ -4,7 +4,7 @@
  * Two dialects. `completions` is POST /v1/completions of vLLM, SGLang and others. `llama-server` is POST /completion of
  * llama.cpp, since its /v1/completions does not say whether a stop string or the model itself ended the text.
  */
-import type { AttemptUsage, Sampling } from "../../../services/queue/job.ts";
+import { type AttemptUsage, type Sampling, UNKNOWN_TOKENS } from "../../../services/queue/job.ts";
 import { CoppiceError } from "../../../services/runtime/errors.ts";
 import { codeOf, errorText, rubbish } from "./http-exchange.ts";
 
@@ -22,8 +22,6 @@ export interface Chunk {
   readonly finish: Finish | null;
   readonly usage: AttemptUsage | null;
 }
-
-export const UNKNOWN_USAGE: AttemptUsage = { promptTokens: null, cachedTokens: null, completionTokens: null };
 
 export function completionPath(server: Server): string {
   return server === "llama-server" ? "/completion" : "/v1/completions";
@@ -149,7 +147,7 @@ export function readTopLogprobs(
   const logprobs = fieldsOf(fieldsOf(choices[0])?.get("logprobs"));
   const list =
     logprobs?.get("top_logprobs") ?? fieldsOf(firstOf(logprobs?.get("content")))?.get("top_logprobs");
-  return { top: topOf(list), usage: usageOf(answer.get("usage")) ?? UNKNOWN_USAGE };
+  return { top: topOf(list), usage: usageOf(answer.get("usage")) ?? UNKNOWN_TOKENS };
 }
 
 function topOf(list: unknown): ReadonlyMap<string, number> | null {

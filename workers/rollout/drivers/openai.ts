@@ -6,7 +6,7 @@
  * started without the flag for them (vLLM: --enable-prompt-tokens-details, SGLang: --enable-cache-report).
  */
 import { createParser } from "eventsource-parser";
-import type { AttemptUsage } from "../../../services/queue/job.ts";
+import { type AttemptUsage, UNKNOWN_TOKENS } from "../../../services/queue/job.ts";
 import { sleep, type Clock } from "../../../services/runtime/clock.ts";
 import { asCoppiceError, CoppiceError } from "../../../services/runtime/errors.ts";
 import type { Random } from "../../../services/runtime/random.ts";
@@ -20,7 +20,6 @@ import {
   readTopLogprobs,
   scoreBody,
   scoreOf,
-  UNKNOWN_USAGE,
   withStopString,
   type Finish,
 } from "./openai-wire.ts";
@@ -193,7 +192,7 @@ class StreamReader {
   #head = "";
   #events = 0;
   #finish: Finish | null = null;
-  #usage: AttemptUsage = UNKNOWN_USAGE;
+  #usage: AttemptUsage = UNKNOWN_TOKENS;
 
   constructor(host: ProbedHost, url: string, onUsage: (usage: AttemptUsage) => void) {
     this.#host = host;
