@@ -23,7 +23,8 @@ export type VerifierOption =
       readonly choices: readonly string[];
       readonly about: string;
     }
-  | { readonly type: "text"; readonly default: string | null; readonly about: string };
+  | { readonly type: "text"; readonly default: string | null; readonly about: string }
+  | { readonly type: "strings"; readonly default: readonly string[]; readonly about: string };
 
 export type VerifierOptions = Readonly<Record<string, VerifierOption>>;
 
@@ -34,7 +35,9 @@ export type OptionValues<O extends VerifierOptions> = {
       ? boolean
       : O[K] extends { type: "choice"; choices: readonly (infer C)[] }
         ? C
-        : string | null;
+        : O[K] extends { type: "strings" }
+          ? readonly string[]
+          : string | null;
 };
 
 /** Options that every kind has. */
@@ -64,7 +67,8 @@ export interface Candidate {
   readonly problem: ProblemData;
 }
 
-export interface Verifier<O extends VerifierOptions = VerifierOptions> {
+/** What every verifier declares, wherever it judges. */
+export interface DeclaredVerifier<O extends VerifierOptions = VerifierOptions> {
   /** The name in the sweep file and of its lane. */
   readonly kind: string;
   readonly about: string;
@@ -72,6 +76,10 @@ export interface Verifier<O extends VerifierOptions = VerifierOptions> {
   readonly options: O;
   /** Throws CoppiceError "invalid_argument" for options that are valid alone and not together. */
   check?(options: OptionValues<O>): void;
+}
+
+/** A verifier that judges in a thread of the pool. */
+export interface Verifier<O extends VerifierOptions = VerifierOptions> extends DeclaredVerifier<O> {
   /** Judges; must give the same verdict for the same arguments. `candidate.text` is within `text_chars_max`. */
   verify(candidate: Candidate, options: OptionValues<O>): VerdictResult;
 }
@@ -86,7 +94,7 @@ export function defineVerifier<const O extends VerifierOptions>(verifier: Verifi
  * Throws CoppiceError "invalid_argument" naming the option, what was expected and what was found.
  */
 export function parseOptions<O extends VerifierOptions>(
-  verifier: Verifier<O>,
+  verifier: DeclaredVerifier<O>,
   spec: VerifierSpec,
 ): OptionValues<O & typeof COMMON_OPTIONS> {
   const declared: VerifierOptions = { ...COMMON_OPTIONS, ...verifier.options };
@@ -135,6 +143,10 @@ function complaint(option: VerifierOption, value: unknown): string | null {
         : `one of ${option.choices.join(", ")}`;
     case "text":
       return typeof value === "string" || value === option.default ? null : "a text";
+    case "strings": {
+      const isList = Array.isArray(value) && value.every((each) => typeof each === "string");
+      return isList ? null : "a list of texts";
+    }
   }
 }
 

@@ -1,0 +1,54 @@
+/**
+ * A verifier that judges outside of this process: in a sandbox, by a program of the user's, over HTTP. Siblings of the
+ * verifiers of the pool (verifier.ts): the same declaration, the same verdicts, one conformance suite
+ * (test/conformance/outside-verifier.ts). A new kind is one file in `outside/`, one line in `catalogue.ts`.
+ */
+import type { VerdictResult } from "../../services/queue/job.ts";
+import type { Clock } from "../../services/runtime/clock.ts";
+import type { Log } from "../../services/runtime/log.ts";
+import type {
+  Candidate,
+  COMMON_OPTIONS,
+  DeclaredVerifier,
+  OptionValues,
+  VerifierOptions,
+} from "./verifier.ts";
+
+/** What a judge works with. */
+export interface OutsideParts {
+  readonly clock: Clock;
+  readonly log: Log;
+  readonly env: Readonly<Record<string, string | undefined>>;
+  /** Verifications at once. */
+  readonly concurrency: number;
+}
+
+export interface OutsideVerifier<O extends VerifierOptions = VerifierOptions> extends DeclaredVerifier<O> {
+  /** Whether a verdict depends on specification and candidate alone, so that it may be remembered. */
+  readonly isRepeatable: boolean;
+  /** Nothing is started before the first `verify`. */
+  open(parts: OutsideParts): OutsideJudge<O>;
+}
+
+/** One per worker and kind; owns the processes or connections of its kind. */
+export interface OutsideJudge<O extends VerifierOptions = VerifierOptions> {
+  /**
+   * A verdict within `timeout_ms` (then: undecided, and what judged is stopped). What the candidate did is a verdict; what
+   * the world did is an error: "unavailable" or "resource_exhausted" are tried again by the lane, "failed_precondition"
+   * (no sandbox here) and "invalid_argument" are not. Rejects with the signal's reason when it aborts.
+   */
+  verify(
+    candidate: Candidate,
+    options: OptionValues<O & typeof COMMON_OPTIONS>,
+    signal: AbortSignal,
+  ): Promise<VerdictResult>;
+  /** Stops everything that it started; what runs rejects with "unavailable". */
+  close(): Promise<void>;
+}
+
+/** Keeps the types of the declared options, so that `verify` sees them. */
+export function defineOutsideVerifier<const O extends VerifierOptions>(
+  verifier: OutsideVerifier<O>,
+): OutsideVerifier<O> {
+  return verifier;
+}
