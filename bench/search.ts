@@ -22,6 +22,7 @@ const SHAPES: Readonly<Record<string, (prompt: Prefix, asks: number) => Program<
     mcts.search(
       prompt,
       withDefaults(mcts.parameters, { simulations: asks / 2, parallel: 64, stop_when: "never" }),
+      { id: "p", prompt: "problem", metadata: {} },
     ),
 };
 

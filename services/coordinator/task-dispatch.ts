@@ -108,7 +108,7 @@ export class TaskDispatch {
     const { dispatcher, sweep } = this.#options;
     if (task.host !== null && dispatcher.host(task.host)?.isReady === true) return task.host;
     // The parameters were validated against the strategy's own declaration when the sweep was parsed.
-    const needsScore = task.arm.strategy.needsProcessVerifier(task.arm.parameters as never);
+    const needsScore = task.arm.strategy.needs(task.arm.parameters as never).processVerifier === true;
     const home = place(dispatcher.hosts, { model: sweep.model, needsScore });
     if (home === null) return null;
     task.host = home.facts.id;

@@ -7,7 +7,7 @@
  * (2) an entry for an ask that the search no longer waits for changes no search, only the account (I1).
  */
 import { messageOf } from "../runtime/errors.ts";
-import { deriveSeed } from "../runtime/random.ts";
+import { createRandom, deriveSeed } from "../runtime/random.ts";
 import type { Segment, SegmentId } from "../queue/job.ts";
 import type { Answer, AskId, Candidate, Prefix, SampleAsk, VerifyAsk } from "../search/program.ts";
 import { rootPrefix, Search, type Step } from "../search/search.ts";
@@ -81,8 +81,10 @@ export class TaskRun {
     const root = rootPrefix(options.prompt);
     const { strategy, parameters } = options.arm;
     // The parameters were validated against the strategy's own declaration when the sweep was parsed.
-    this.#search = new Search(() => strategy.search(root, parameters as never), {
+    const { id, prompt, metadata } = options.problem;
+    this.#search = new Search(() => strategy.search(root, parameters as never, { id, prompt, metadata }), {
       inOrder: options.isDeterministic,
+      draw: (name) => createRandom(deriveSeed(options.sweepSeed, this.id, "draw", name)).next(),
     });
   }
 

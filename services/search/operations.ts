@@ -10,6 +10,7 @@ import type {
   Rollout,
   SampleOptions,
   Settled,
+  Tool,
   Verdict,
   VerifierRole,
 } from "./program.ts";
@@ -41,7 +42,7 @@ export function* sampleMany(
 }
 
 export interface VerifyRequest {
-  readonly role: VerifierRole;
+  readonly role: Exclude<VerifierRole, "tool">;
   readonly prefix: Prefix;
   /** The ask of the rollout that ends the path; null when no single rollout does. */
   readonly of: AskId | null;
@@ -50,7 +51,33 @@ export interface VerifyRequest {
 /** The verdict on a path. Throws LostError when it is lost; see `judge`. */
 export function* verify({ role, prefix, of }: VerifyRequest): Program<Verdict> {
   // The search resumes `verify` with its verdict.
-  return (yield { kind: "verify", role, prefix, of }) as Verdict;
+  return (yield { kind: "verify", role, tool: null, prefix, of }) as Verdict;
+}
+
+/**
+ * Has a tool do something with the whole text of `input`, a path that `writePrompt` began. The verdict is `correct` when it
+ * could; `answer` is what came out (a program's output, the value of an expression), else `reason` says what went wrong.
+ * Throws LostError when it is lost.
+ */
+export function* useTool(tool: Tool, input: Prefix): Program<Verdict> {
+  // The search resumes `verify` with its verdict.
+  return (yield { kind: "verify", role: "tool", tool, prefix: input, of: null }) as Verdict;
+}
+
+/**
+ * A prompt that the program itself writes: the beginning of a path that does not continue the rendered prompt. Equal texts
+ * are one prompt. Where a text can be written behind the rendered prompt or a rollout, `extend` that instead: it shares
+ * what hosts have computed.
+ */
+export function* writePrompt(text: string): Program<Prefix> {
+  // The search resumes `write` with the prompt.
+  return (yield { kind: "write", text }) as Prefix;
+}
+
+/** A number in [0, 1), the same on every replay: chance as the sweep's seed has it (I4). */
+export function* draw(): Program<number> {
+  // The search resumes `draw` with a number.
+  return (yield { kind: "draw" }) as number;
 }
 
 /** `verify`, with null for a lost verdict: the rollout that it was about still counts, unjudged. */

@@ -5,7 +5,12 @@ import type { AskId, Prefix } from "./program.ts";
 
 /** A new tree that grows from the rendered prompt. Two searches never share a tree. */
 export function rootPrefix(text: string): Prefix {
-  return new PrefixNode(null, text, null);
+  return new PrefixNode(null, { text, ask: null, depth: 0 });
+}
+
+/** The beginning of a path that a program wrote itself. */
+export function writtenPrefix(text: string): Prefix {
+  return new PrefixNode(null, { text, ask: null, depth: 1 });
 }
 
 /**
@@ -25,11 +30,14 @@ class PrefixNode implements Prefix {
   #ask: AskId | null;
   #children: Map<string, PrefixNode> | null = null;
 
-  constructor(parent: Prefix | null, text: string, ask: AskId | null) {
+  constructor(
+    parent: Prefix | null,
+    node: { readonly text: string; readonly ask: AskId | null; readonly depth: number },
+  ) {
     this.parent = parent;
-    this.text = text;
-    this.depth = parent === null ? 0 : parent.depth + 1;
-    this.#ask = ask;
+    this.text = node.text;
+    this.depth = node.depth;
+    this.#ask = node.ask;
   }
 
   get ask(): AskId | null {
@@ -41,7 +49,7 @@ class PrefixNode implements Prefix {
     this.#children ??= new Map();
     const known = this.#children.get(text);
     if (known === undefined) {
-      const child = new PrefixNode(this, text, ask);
+      const child = new PrefixNode(this, { text, ask, depth: this.depth + 1 });
       this.#children.set(text, child);
       return child;
     }

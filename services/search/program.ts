@@ -14,9 +14,10 @@
 export interface Prefix {
   readonly parent: Prefix | null;
   readonly text: string;
+  /** Pieces behind the rendered prompt; a prompt that the program wrote (`writePrompt`) counts as one. */
   readonly depth: number;
   /**
-   * The ask whose rollout produced this node; null for the root (the rendered prompt) and written text. Of
+   * The ask whose rollout produced this node; null for a root (a prompt) and written text. Of
    * several rollouts with equal text it is the one first in the order of paths, never of arrival (I4).
    */
   readonly ask: AskId | null;
@@ -35,10 +36,14 @@ export interface SampleOptions {
 }
 
 /**
- * What one candidate or path is judged by: the sweep's verifier, or its process verifier (a score of a
- * partial path).
+ * What is asked about a path. `outcome`, `process`: what the sweep's verifier, or its process verifier, says of it.
+ * `likelihood`: how likely the model itself finds the path's last piece behind the rest. `tool`: what a tool makes of
+ * the path's text.
  */
-export type VerifierRole = "outcome" | "process";
+export type VerifierRole = "outcome" | "process" | "likelihood" | "tool";
+
+/** What a program may have done outside of the model: arithmetic, or a program run in the sandbox. */
+export type Tool = "calculator" | "python" | "javascript";
 
 export interface SampleAsk {
   readonly kind: "sample";
@@ -53,6 +58,8 @@ export interface VerifyAsk {
   readonly kind: "verify";
   readonly id: AskId;
   readonly role: VerifierRole;
+  /** Of the role `tool`, else null. */
+  readonly tool: Tool | null;
   /** The path to judge, prompt included. */
   readonly prefix: Prefix;
   /** The ask of the rollout that ends the path: rows carry the verdict there. */
@@ -121,7 +128,22 @@ export interface Candidate {
   readonly score: number | null;
 }
 
-export type Selection = "highest-score" | "majority" | "weighted-vote" | "first-correct" | "most-visited";
+/**
+ * How an answer was chosen. `mbr`: the least expected disagreement with the others; `model-choice`: the model was asked to
+ * choose; `dual-execution`: agreement of programs and tests; `last`: the one that a chain ended with; `drawn`: by chance,
+ * in proportion to weights.
+ */
+export type Selection =
+  | "highest-score"
+  | "majority"
+  | "weighted-vote"
+  | "first-correct"
+  | "most-visited"
+  | "mbr"
+  | "model-choice"
+  | "dual-execution"
+  | "last"
+  | "drawn";
 
 /** What a search ends with. */
 export interface Outcome {
@@ -158,9 +180,12 @@ export type Effect =
   | {
       readonly kind: "verify";
       readonly role: VerifierRole;
+      readonly tool: Tool | null;
       readonly prefix: Prefix;
       readonly of: AskId | null;
     }
+  | { readonly kind: "write"; readonly text: string }
+  | { readonly kind: "draw" }
   | { readonly kind: "add"; readonly group: GroupKey; readonly program: Program<unknown> }
   | { readonly kind: "next"; readonly group: GroupKey }
   | { readonly kind: "cancel"; readonly group: GroupKey; readonly index: number | "all" }

@@ -8,6 +8,7 @@
  * 3. A strand that ends or is cancelled leaves no strand below it running and no ask of theirs open.
  * 4. Work per ask is constant: no scan over siblings, no recursion. Replaying n answers is O(n).
  */
+import { writtenPrefix } from "./prefix.ts";
 import { LostError } from "./program.ts";
 import type { Answer, Ask, AskId, Candidate, Effect, Loss, Outcome, Prefix, Program } from "./program.ts";
 import { Join, Strand } from "./strand.ts";
@@ -32,6 +33,8 @@ export interface Step {
 export interface SearchOptions {
   /** Tell answers to the program in the order of their asks (`deterministic: true`); default false. */
   readonly inOrder?: boolean;
+  /** A number in [0, 1) for a name within the search, the same whenever it is asked (I4). Default: programs may not draw. */
+  readonly draw?: (name: string) => number;
 }
 
 /** How a search ended. `error` is a bug of the strategy, not an operating error. */
@@ -45,6 +48,10 @@ const NOTHING: Step = { asked: [], withdrawn: [], told: [], ended: false };
 
 export { rootPrefix, textOf } from "./prefix.ts";
 
+function noDraw(name: string): never {
+  throw new Error(`Search: expected a source of chance for draw ${name}, found none`);
+}
+
 /** One search: the state of one running program. */
 export class Search<T = Outcome> {
   readonly #root: Strand;
@@ -57,6 +64,9 @@ export class Search<T = Outcome> {
   /** Answered, but not told yet because an earlier ask is open (`inOrder`). */
   #buffered = 0;
   readonly #samples = new Map<Prefix, number>();
+  /** Prompts that the program wrote, by their text. */
+  readonly #written = new Map<string, Prefix>();
+  readonly #draw: (name: string) => number;
   readonly #candidates: Candidate[] = [];
   #best: Candidate | null = null;
   #end: SearchEnd<T> | null = null;
@@ -69,9 +79,10 @@ export class Search<T = Outcome> {
   #hasUnasked = false;
 
   /** @param program Called once, at once; runs no line of it before `start`. */
-  constructor(program: () => Program<T>, { inOrder = false }: SearchOptions = {}) {
+  constructor(program: () => Program<T>, { inOrder = false, draw = noDraw }: SearchOptions = {}) {
     this.#root = new Strand("0", program(), null);
     this.#isInOrder = inOrder;
+    this.#draw = draw;
   }
 
   /** How it ended; null while it runs. */
@@ -240,11 +251,18 @@ export class Search<T = Outcome> {
       case "sample":
         return this.#sample(strand, effect);
       case "verify": {
-        const { role, prefix, of } = effect;
+        const { role, tool, prefix, of } = effect;
         const join = new Join(strand, { size: 1, minimum: 1, isBulk: false });
-        this.#ask(join, { kind: "verify", id: `${strand.path}/${strand.steps++}`, role, prefix, of });
+        this.#ask(join, { kind: "verify", id: `${strand.path}/${strand.steps++}`, role, tool, prefix, of });
         return null;
       }
+      case "write": {
+        let written = this.#written.get(effect.text);
+        if (written === undefined) this.#written.set(effect.text, (written = writtenPrefix(effect.text)));
+        return { strand, value: written, loss: null };
+      }
+      case "draw":
+        return { strand, value: this.#draw(`${strand.path}/${strand.steps++}`), loss: null };
       case "add": {
         const group = strand.group(effect.group);
         const index = group.added++;

@@ -2,7 +2,7 @@
  * What a strategy file exports. A new strategy is one file in `strategies/`, one line in `catalogue.ts`, one
  * conformance call.
  */
-import type { Outcome, Prefix, Program } from "./program.ts";
+import type { Outcome, Prefix, Program, Tool } from "./program.ts";
 
 /**
  * The declaration of one parameter, in the sweep file's snake_case; becomes schema, `--help` and
@@ -22,16 +22,19 @@ export type Parameter =
       readonly choices: readonly string[];
       readonly about: string;
     }
-  | { readonly type: "strings"; readonly default: readonly string[]; readonly about: string };
+  | { readonly type: "strings"; readonly default: readonly string[]; readonly about: string }
+  | { readonly type: "text"; readonly default: string; readonly about: string };
 
-/** What a parameter of a kind holds. Distributes, so that an unknown parameter holds any of the three. */
+/** What a parameter of a kind holds. Distributes, so that an unknown parameter holds any of them. */
 export type ParameterValue<P extends Parameter> = P extends { type: "integer" | "number" }
   ? number
   : P extends { type: "strings" }
     ? readonly string[]
-    : P extends { type: "choice"; choices: readonly (infer C)[] }
-      ? C
-      : never;
+    : P extends { type: "text" }
+      ? string
+      : P extends { type: "choice"; choices: readonly (infer C)[] }
+        ? C
+        : never;
 
 export type ParameterValues<P extends Readonly<Record<string, Parameter>>> = {
   readonly [K in keyof P]: ParameterValue<P[K]>;
@@ -40,8 +43,27 @@ export type ParameterValues<P extends Readonly<Record<string, Parameter>>> = {
 /** Ceiling of what one task may ask, for `--dry-run`. */
 export interface Cost {
   readonly rollouts: number;
-  /** Asks for the outcome and the process verifier. */
+  /** Asks of every role: verifiers, likelihoods, tools. */
   readonly verifications: number;
+}
+
+/** What a strategy needs beside a model and an outcome verifier. */
+export interface Needs {
+  /** It scores partial paths: the sweep must give a `process_verifier`. */
+  readonly processVerifier?: boolean;
+  /** It asks how likely the model finds a given text. */
+  readonly likelihood?: boolean;
+  /** It reads the mean log-probability of rollouts. */
+  readonly logprobs?: boolean;
+  readonly tools?: readonly Tool[];
+}
+
+/** What a program may know of its problem: never what the verifier knows. */
+export interface ProblemFacts {
+  readonly id: string;
+  /** As the problem has it, before the sweep's template. */
+  readonly prompt: string;
+  readonly metadata: Readonly<Record<string, unknown>>;
 }
 
 export interface Strategy<
@@ -55,11 +77,15 @@ export interface Strategy<
   readonly about: string;
   readonly paper: string;
   readonly parameters: P;
+  /** What a task costs, in the parameters' names and in words of the paper, for people. */
+  readonly costFormula: string;
+  /** May depend on the parameters. */
+  needs(parameters: ParameterValues<P>): Needs;
   /**
-   * Whether it scores partial paths: such a sweep must give a `process_verifier`. May depend on the
-   * parameters.
+   * Whether it asks for continuations of rollouts. Their token ids then travel with them, so that a prefix is sent to the
+   * host as it was sampled.
    */
-  needsProcessVerifier(parameters: ParameterValues<P>): boolean;
+  readonly extendsRollouts: boolean;
   /** Whether its rollouts are independent samples of the prompt, so that pass@k is defined over them. */
   readonly isIndependentSampling: boolean;
   /**
@@ -69,7 +95,7 @@ export interface Strategy<
   readonly isOrderAdaptive: boolean;
   /** `parameters` of every function here are complete and within their declared limits. */
   cost(parameters: ParameterValues<P>): Cost;
-  search(prompt: Prefix, parameters: ParameterValues<P>): Program<Outcome>;
+  search(prompt: Prefix, parameters: ParameterValues<P>, problem: ProblemFacts): Program<Outcome>;
 }
 
 /** The default of every declared parameter, with `given` over it. What is given is not checked here. */

@@ -12,6 +12,7 @@ import {
   describeOutcome,
   describeTold,
   drive,
+  PROBLEM,
   replay,
   settle,
 } from "../search/drive.ts";
@@ -37,7 +38,8 @@ export function strategyConformance({ strategy, parameters }: StrategyCase): voi
     options: SearchOptions = {},
   ): Search {
     const prompt = rootPrefix("problem\n");
-    return new Search(() => strategy.search(prompt, values), options);
+    const draw = (name: string): number => createRandom(deriveSeed(1, "draw", name)).next();
+    return new Search(() => strategy.search(prompt, values, PROBLEM), { draw, ...options });
   }
   const answers = (seed: number): DriveOptions => ({ answer: (ask) => syntheticAnswer(seed, ask) });
   const shuffled = (seed: number, order: number): DriveOptions => ({
@@ -62,14 +64,19 @@ export function strategyConformance({ strategy, parameters }: StrategyCase): voi
       }
     });
 
-    it("asks no more than its cost, and the process verifier only when it says so", () => {
+    it("asks no more than its cost, and of verifiers and tools only what it says it needs", () => {
       for (const { seed, values } of runs) {
         const { asks } = drive(createSearch(values), shuffled(seed, 0));
         const cost = strategy.cost(values);
         expect(asks.filter((ask) => ask.kind === "sample").length).toBeLessThanOrEqual(cost.rollouts);
         expect(asks.filter((ask) => ask.kind === "verify").length).toBeLessThanOrEqual(cost.verifications);
-        if (strategy.needsProcessVerifier(values)) continue;
-        expect(asks.filter((ask) => ask.kind === "verify" && ask.role === "process")).toEqual([]);
+        const { processVerifier = false, likelihood = false, tools = [] } = strategy.needs(values);
+        for (const ask of asks) {
+          if (ask.kind !== "verify") continue;
+          if (ask.role === "process") expect(processVerifier).toBe(true);
+          if (ask.role === "likelihood") expect(likelihood).toBe(true);
+          if (ask.role === "tool") expect(tools).toContain(ask.tool);
+        }
       }
     });
 

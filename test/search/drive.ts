@@ -1,4 +1,5 @@
 /** Answers the asks of a search, in some order, and writes down what happened. */
+import type { ProblemFacts } from "../../services/search/strategy.ts";
 import type { Random } from "../../services/runtime/random.ts";
 import type { Answer, Ask, AskId, Candidate, Loss, Outcome } from "../../services/search/program.ts";
 import type { Search, Step } from "../../services/search/search.ts";
@@ -29,6 +30,9 @@ export interface DriveOptions {
   /** Called after each answer was taken, with its entry. */
   readonly onTold?: (entry: Entry, step: Step) => void;
 }
+
+/** A problem for strategies that are driven by hand. */
+export const PROBLEM: ProblemFacts = { id: "p", prompt: "problem", metadata: {} };
 
 const ASKS_MAX = 200_000;
 

@@ -10,7 +10,7 @@ import { firstCorrect } from "../../services/search/strategies/first-correct.ts"
 import { mcts, uct, wuUct } from "../../services/search/strategies/mcts.ts";
 import { selfConsistency } from "../../services/search/strategies/self-consistency.ts";
 import { withDefaults } from "../../services/search/strategy.ts";
-import { drive } from "./drive.ts";
+import { drive, PROBLEM } from "./drive.ts";
 import type { Trace } from "./drive.ts";
 
 describe("pass@k", () => {
@@ -105,7 +105,7 @@ describe("votes", () => {
 
 describe("best-of-n", () => {
   it("verifies each rollout as it arrives, while others run", () => {
-    const search = new Search(() => bestOfN.search(rootPrefix("p"), { n: 3 }));
+    const search = new Search(() => bestOfN.search(rootPrefix("p"), { n: 3 }, PROBLEM));
     search.start();
     const rollout = {
       text: "x",
@@ -121,7 +121,7 @@ describe("best-of-n", () => {
 
   it("takes the first of the highest", () => {
     const { outcome } = solve(
-      (prompt) => bestOfN.search(prompt, { n: 5 }),
+      (prompt) => bestOfN.search(prompt, { n: 5 }, PROBLEM),
       scripted(["d", "b", "a", "b", "a"]),
     );
     expect(outcome).toMatchObject({ candidate: { index: 2 }, score: 0.9, selection: "highest-score" });
@@ -131,7 +131,7 @@ describe("best-of-n", () => {
 describe("self-consistency", () => {
   it("weighs votes by the process verifier", () => {
     const program = (vote: "majority" | "weighted") =>
-      solve((prompt) => selfConsistency.search(prompt, { n: 3, vote }), scripted(["d", "d", "a"]));
+      solve((prompt) => selfConsistency.search(prompt, { n: 3, vote }, PROBLEM), scripted(["d", "d", "a"]));
     expect(program("majority").outcome).toMatchObject({ answer: "d", selection: "majority" });
     expect(program("weighted").outcome).toMatchObject({ answer: "a", selection: "weighted-vote" });
   });
@@ -140,7 +140,7 @@ describe("self-consistency", () => {
 describe("first-correct", () => {
   it("keeps its window full, and stops the others once one is correct", () => {
     const { trace, outcome } = solve(
-      (prompt) => firstCorrect.search(prompt, { n: 10, parallel: 3 }),
+      (prompt) => firstCorrect.search(prompt, { n: 10, parallel: 3 }, PROBLEM),
       scripted(["b", "b", "!", "b", "b"]),
     );
     expect(outcome).toMatchObject({ candidate: { index: 2 }, selection: "first-correct" });
@@ -159,7 +159,7 @@ describe("beam search", () => {
 
   it("keeps the best N/M of its own prompt, drops equal texts, and shares the next round evenly", () => {
     const { trace } = solve(
-      (prompt) => beamSearch.search(prompt, parameters),
+      (prompt) => beamSearch.search(prompt, parameters, PROBLEM),
       scripted(["b\n", "b\n", "d\n", "c\n", "a", "a", "a", "a"]),
     );
     expect(sampledFrom(trace)).toEqual(["p", "p", "p", "p", "pb\n", "pb\n", "pc\n", "pc\n"]);
@@ -167,14 +167,14 @@ describe("beam search", () => {
 
   it("numbers steps in the order of asking, so that the first of equal survivors stays", () => {
     const { trace } = solve(
-      (prompt) => beamSearch.search(prompt, parameters),
+      (prompt) => beamSearch.search(prompt, parameters, PROBLEM),
       scripted(["d\n", "b1\n", "b2\n", "b3\n", "a", "a", "a", "a"]),
     );
     expect(sampledFrom(trace).slice(4)).toEqual(["pb1\n", "pb1\n", "pb2\n", "pb2\n"]);
   });
 
   it("does not narrow when a path ends, nor wait for its verdict", () => {
-    const search = new Search(() => beamSearch.search(rootPrefix("p"), parameters));
+    const search = new Search(() => beamSearch.search(rootPrefix("p"), parameters, PROBLEM));
     const { asked } = search.start();
     const answer = scripted(["a", "b\n", "c\n", "d\n"]);
     const judge = asked.flatMap((ask) => [...search.tell(ask.id, answer(ask)).asked]);
@@ -197,7 +197,7 @@ describe("mcts", () => {
   it("keeps to its window, and goes where the value is", () => {
     const texts = Array.from({ length: 200 }, (_, i) => (i % 2 === 0 ? `a${i}\n` : `d${i}\n`));
     const { trace } = solve(
-      (prompt) => mcts.search(prompt, { ...parameters, explore: 0.1, stop_when: "never" }),
+      (prompt) => mcts.search(prompt, { ...parameters, explore: 0.1, stop_when: "never" }, PROBLEM),
       scripted(texts),
     );
     const from = sampledFrom(trace);
@@ -208,11 +208,11 @@ describe("mcts", () => {
 
   it("stops at the first path that verifies, unless told to go on", () => {
     const texts = ["b\n", "c\n", "!", "b", "c", "d", "a", "a", "a", "a"];
-    const stopped = solve((prompt) => mcts.search(prompt, parameters), scripted(texts));
+    const stopped = solve((prompt) => mcts.search(prompt, parameters, PROBLEM), scripted(texts));
     expect(stopped.outcome.candidate?.verdict?.verdict).toBe("correct");
     expect(sampledFrom(stopped.trace).length).toBeLessThan(24);
     const whole = solve(
-      (prompt) => mcts.search(prompt, { ...parameters, stop_when: "never" }),
+      (prompt) => mcts.search(prompt, { ...parameters, stop_when: "never" }, PROBLEM),
       scripted(texts),
     );
     expect(sampledFrom(whole.trace)).toHaveLength(24);

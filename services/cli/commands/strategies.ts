@@ -27,18 +27,20 @@ function describe(strategy: Strategy): Readonly<Record<string, unknown>> {
     paper,
     parameters,
     independent_samples: isIndependentSampling,
-    needs_process_verifier: strategy.needsProcessVerifier(defaults),
+    needs_process_verifier: strategy.needs(defaults).processVerifier === true,
     cost: strategy.cost(defaults),
+    cost_formula: strategy.costFormula,
   };
 }
 
 function lines(strategy: Strategy): readonly string[] {
   const defaults = defaultsOf(strategy);
   const { rollouts, verifications } = strategy.cost(defaults);
-  const needs = strategy.needsProcessVerifier(defaults) ? "; needs a process_verifier" : "";
+  const needs = strategy.needs(defaults).processVerifier === true ? "; needs a process_verifier" : "";
   return [
     `${strategy.name}: ${strategy.about}`,
     `  ${strategy.paper}`,
+    `  cost: ${strategy.costFormula}`,
     `  by default at most ${rollouts} rollouts and ${verifications} verifications per task${needs}`,
     ...Object.entries(strategy.parameters).map(
       ([name, parameter]) =>
@@ -57,6 +59,8 @@ function typeOf(parameter: Parameter): string {
       return parameter.choices.join(" | ");
     case "strings":
       return "list of texts";
+    case "text":
+      return "text";
   }
 }
 

@@ -61,7 +61,7 @@ function processVerifier(raw: unknown, strategies: readonly Strategy[]): readonl
     if (strategy === undefined || parsed?.success !== true) return [];
     // The schema was made from the strategy's own declaration, so what it parsed has the declared types.
     const parameters = parsed.data as unknown as ParameterValues<Readonly<Record<string, Parameter>>>;
-    if (!strategy.needsProcessVerifier(parameters)) return [];
+    if (strategy.needs(parameters).processVerifier !== true) return [];
     const message = `${strategy.name} scores partial paths: the sweep needs the key "process_verifier" beside "verifier"`;
     return [{ path: ["strategies", i], message }];
   });

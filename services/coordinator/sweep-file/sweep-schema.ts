@@ -244,7 +244,9 @@ function optionSchema(declared: DeclaredOption): z.ZodType {
     case "boolean":
       return z.boolean().default(declared.default).describe(about);
     case "text":
-      return z.string().nullable().default(declared.default).describe(about);
+      return declared.default === null
+        ? z.string().nullable().default(null).describe(about)
+        : z.string().default(declared.default).describe(about);
   }
 }
 

@@ -39,7 +39,9 @@ export const beamSearch: Strategy<typeof PARAMETERS> = {
   parameters: PARAMETERS,
   isIndependentSampling: false,
   isOrderAdaptive: false,
-  needsProcessVerifier: () => true,
+  extendsRollouts: true,
+  needs: () => ({ processVerifier: true }),
+  costFormula: "at most width * max_steps rollouts and as many verifications; about width answers' tokens",
   cost: ({ width, max_steps }) => ({ rollouts: width * max_steps, verifications: width * max_steps }),
 
   *search(prompt, { width, expand, max_steps, step_stop }) {

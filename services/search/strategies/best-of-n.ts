@@ -19,7 +19,9 @@ export const bestOfN: Strategy<typeof PARAMETERS> = {
   parameters: PARAMETERS,
   isIndependentSampling: true,
   isOrderAdaptive: false,
-  needsProcessVerifier: () => false,
+  extendsRollouts: false,
+  needs: () => ({}),
+  costFormula: "n rollouts, n verifications",
   cost: ({ n }) => ({ rollouts: n, verifications: n }),
 
   *search(prompt, { n }) {

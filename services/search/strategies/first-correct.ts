@@ -22,7 +22,10 @@ export const firstCorrect: Strategy<typeof PARAMETERS> = {
   parameters: PARAMETERS,
   isIndependentSampling: false,
   isOrderAdaptive: true,
-  needsProcessVerifier: () => false,
+  extendsRollouts: false,
+  needs: () => ({}),
+  costFormula:
+    "at most n rollouts and n verifications; about 1/p of each where a rollout is correct with chance p",
   cost: ({ n }) => ({ rollouts: n, verifications: n }),
 
   *search(prompt, { n, parallel }) {

@@ -85,7 +85,9 @@ export const mcts: Strategy<typeof PARAMETERS> = {
   parameters: PARAMETERS,
   isIndependentSampling: false,
   isOrderAdaptive: true,
-  needsProcessVerifier: () => true,
+  extendsRollouts: true,
+  needs: () => ({ processVerifier: true }),
+  costFormula: "at most simulations rollouts of one step each, and as many verifications",
   cost: ({ simulations }) => ({ rollouts: simulations, verifications: simulations }),
 
   *search(prompt, { simulations, parallel, explore, expand, widen, max_steps, step_stop, stop_when }) {

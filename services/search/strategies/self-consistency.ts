@@ -31,7 +31,9 @@ export const selfConsistency: Strategy<typeof PARAMETERS> = {
   parameters: PARAMETERS,
   isIndependentSampling: true,
   isOrderAdaptive: false,
-  needsProcessVerifier: ({ vote }) => vote === "weighted",
+  extendsRollouts: false,
+  needs: ({ vote }) => ({ processVerifier: vote === "weighted" }),
+  costFormula: "n rollouts; n verifications, 2n with weighted votes",
   cost: ({ n, vote }) => ({ rollouts: n, verifications: vote === "weighted" ? 2 * n : n }),
 
   *search(prompt, { n, vote }) {
