@@ -1,7 +1,8 @@
 /** From the options of a host, as a sweep file or a command line gives them, to its driver. */
 import type { Clock } from "../../services/runtime/clock.ts";
-import { CoppiceError, unreachable } from "../../services/runtime/errors.ts";
+import { unreachable } from "../../services/runtime/errors.ts";
 import type { Random } from "../../services/runtime/random.ts";
+import { apiKeyOf } from "../api-key.ts";
 import type { Driver } from "./driver.ts";
 import { createOpenaiDriver } from "./drivers/openai.ts";
 import { createReplayDriver } from "./drivers/replay.ts";
@@ -66,17 +67,4 @@ export async function createDriver(spec: DriverSpec, options: CreateDriverOption
     default:
       return unreachable(spec);
   }
-}
-
-function apiKeyOf(
-  spec: { readonly url: string; readonly api_key_env: string | null },
-  env: CreateDriverOptions["env"],
-): string | null {
-  if (spec.api_key_env === null) return null;
-  const key = env[spec.api_key_env]?.trim() ?? "";
-  if (key !== "") return key;
-  throw new CoppiceError(
-    "invalid_argument",
-    `expected the key of ${spec.url} in the environment variable ${spec.api_key_env} (api_key_env), found none`,
-  );
 }

@@ -1,7 +1,7 @@
 /** What an OpenAI-compatible host is: whether it is up, what it serves, what it holds, and what it reports. */
 import { CoppiceError } from "../../../services/runtime/errors.ts";
 import type { HostFacts } from "../../../services/link/link.ts";
-import { refusalOf, rubbish } from "./http-exchange.ts";
+import { refusalOf, rubbish } from "../../http-exchange.ts";
 import {
   countOf,
   fieldsOf,

@@ -6,7 +6,7 @@
  */
 import { type AttemptUsage, type Sampling, UNKNOWN_TOKENS } from "../../../services/queue/job.ts";
 import { CoppiceError } from "../../../services/runtime/errors.ts";
-import { codeOf, errorText, rubbish } from "./http-exchange.ts";
+import { codeOf, errorText, rubbish } from "../../http-exchange.ts";
 
 /** Who answers, as far as /v1/models says. */
 export type Server = "vllm" | "sglang" | "llama-server" | "other";

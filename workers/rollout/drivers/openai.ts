@@ -7,11 +7,12 @@
  */
 import { createParser } from "eventsource-parser";
 import { type AttemptUsage, UNKNOWN_TOKENS } from "../../../services/queue/job.ts";
-import { sleep, type Clock } from "../../../services/runtime/clock.ts";
-import { asCoppiceError, CoppiceError } from "../../../services/runtime/errors.ts";
+import type { Clock } from "../../../services/runtime/clock.ts";
+import { CoppiceError } from "../../../services/runtime/errors.ts";
 import type { Random } from "../../../services/runtime/random.ts";
 import type { Driver, SampleAnswer, SampleRequest, ScoreAnswer, ScoreRequest } from "../driver.ts";
-import { createAgent, exchange, refusalOf, rubbish } from "./http-exchange.ts";
+import { createAgent, exchange, rubbish } from "../../http-exchange.ts";
+import { retryExchange, type RetryLimits } from "../../http-retry.ts";
 import { probeHost, type AskHost, type ProbedHost } from "./openai-probe.ts";
 import {
   completionBody,
@@ -24,20 +25,13 @@ import {
   type Finish,
 } from "./openai-wire.ts";
 
-export interface OpenaiLimits {
+export interface OpenaiLimits extends RetryLimits {
   /** Longest silence of the host within one request, its queue included. */
   readonly idleMs: number;
   /** Longest time of one request. */
   readonly requestMs: number;
   /** Longest time of one question of the probe. */
   readonly probeMs: number;
-  /** Tries again, here, before the failure goes to the lane. */
-  readonly retriesMax: number;
-  /** First back-off; doubles each time, up to `backoffMaxMs`; half of it is chance. */
-  readonly backoffMs: number;
-  readonly backoffMaxMs: number;
-  /** A host that asks by Retry-After for more than this is left to the lane's back-off. */
-  readonly retryAfterMaxMs: number;
   /** Bytes of one answer. */
   readonly answerBytesMax: number;
 }
@@ -83,6 +77,7 @@ export function createOpenaiDriver(options: OpenaiOptions): Driver {
     apiKey: options.apiKey,
     totalMs: limits.requestMs,
     bytesMax: limits.answerBytesMax,
+    pathHint: "`url` must be the server's root, and the model one that it serves",
   });
 
   async function ask(path: string, body: unknown, idleMs: number, signal: AbortSignal) {
@@ -103,18 +98,8 @@ export function createOpenaiDriver(options: OpenaiOptions): Driver {
 
   const either = (signal: AbortSignal): AbortSignal => AbortSignal.any([signal, closing.signal]);
 
-  async function withRetries<T>(attempt: () => Promise<T>, signal: AbortSignal): Promise<T> {
-    for (let retry = 0; ; retry += 1) {
-      try {
-        return await attempt();
-      } catch (error) {
-        signal.throwIfAborted();
-        const waitMs = waitBeforeRetryMs(asCoppiceError(error), retry, limits, options.random);
-        if (waitMs === null) throw error;
-        await sleep(options.clock, waitMs, signal);
-      }
-    }
-  }
+  const withRetries = <T>(attempt: () => Promise<T>, signal: AbortSignal): Promise<T> =>
+    retryExchange(attempt, { clock: options.clock, random: options.random, limits, signal });
 
   async function sampleOnce(
     request: SampleRequest,
@@ -233,21 +218,6 @@ class StreamReader {
     this.#usage = chunk.usage;
     this.#onUsage(chunk.usage);
   }
-}
-
-/** Null: do not try again here. Rubbish is left to the lane: a host that sends it sends it again at once. */
-function waitBeforeRetryMs(
-  error: CoppiceError,
-  retry: number,
-  limits: OpenaiLimits,
-  random: Random,
-): number | null {
-  const isWorthIt = error.code === "unavailable" || error.code === "resource_exhausted";
-  if (!error.isRetryable || !isWorthIt || retry >= limits.retriesMax) return null;
-  const asked = refusalOf(error)?.retryAfterMs ?? null;
-  if (asked !== null && asked > limits.retryAfterMaxMs) return null;
-  const backoffMs = Math.min(limits.backoffMs * 2 ** retry, limits.backoffMaxMs);
-  return Math.max(asked ?? 0, backoffMs * (0.5 + random.next() / 2));
 }
 
 function rootOf(url: string): string {

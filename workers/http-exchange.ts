@@ -1,7 +1,7 @@
 /**
- * One HTTP exchange with a host: request out, text in, with a deadline for silence and one for the whole. Built on node:http,
- * since a rollout may be silent for longer than the fixed limits of `fetch` while the host's queue is long.
- * Every failure is a CoppiceError that names the URL; an abort closes the socket, which stops the work on the host.
+ * One HTTP exchange: request out, text in, with a deadline for silence and one for the whole. Built on node:http, since a
+ * host may be silent for longer than the fixed limits of `fetch` while its queue is long. A redirect is a refusal.
+ * Every failure is a CoppiceError that names the URL; an abort closes the socket, which stops the work on the other side.
  */
 import {
   Agent as HttpAgent,
@@ -11,8 +11,8 @@ import {
 } from "node:http";
 import { Agent as HttpsAgent, request as httpsRequest } from "node:https";
 import { StringDecoder } from "node:string_decoder";
-import type { Clock, Timer } from "../../../services/runtime/clock.ts";
-import { CoppiceError, type ErrorCode } from "../../../services/runtime/errors.ts";
+import type { Clock, Timer } from "../services/runtime/clock.ts";
+import { CoppiceError, type ErrorCode } from "../services/runtime/errors.ts";
 
 /** What is read of the body of a refusal, in characters, and what of it is shown. */
 const REFUSAL_READ_CHARS_MAX = 16_384;
@@ -31,6 +31,8 @@ export interface Exchange {
   readonly totalMs: number;
   /** Longest answer, in bytes. */
   readonly bytesMax: number;
+  /** What to mend where the path is not found (404). */
+  readonly pathHint: string;
 }
 
 /** Rides as the `cause` of an error that a status code made. */
@@ -63,7 +65,7 @@ export function rubbish(url: string, expected: string, found: string): CoppiceEr
 /**
  * Resolves when the answer (status 200) has ended. `onText` gets it piece by piece; what it throws ends the exchange.
  * Rejects with: the signal's reason; "unavailable" (no connection, 5xx), "resource_exhausted" (429), "deadline_exceeded"
- * (silence), "invalid_argument" or "failed_precondition" (other 4xx), "data_loss" (not an answer of this API).
+ * (silence once connected), "invalid_argument" or "failed_precondition" (other 4xx), "data_loss" (not an answer of this API).
  */
 export function exchange(
   options: Exchange,
@@ -73,7 +75,10 @@ export function exchange(
   return new Promise((resolve, reject) => {
     if (signal.aborted) return reject(signal.reason);
     const request = send(options);
-    const watch = watchSilence(options, (error) => settle(error));
+    const watch = watchSilence(options, (error) => {
+      const isConnected = request.socket?.connecting === false;
+      settle(isConnected ? error : new CoppiceError("unavailable", `${error.message}: no connection`));
+    });
     let isSettled = false;
 
     function settle(error?: unknown): void {
@@ -150,7 +155,7 @@ function receive(
     try {
       const rest = decoder.end();
       if (rest !== "") take(rest);
-      to.settle(isRefused ? statusError(response, options.url, refusal) : undefined);
+      to.settle(isRefused ? statusError(response, options, refusal) : undefined);
     } catch (error) {
       to.settle(error);
     }
@@ -204,10 +209,10 @@ function connectionError(url: string, error: Error): CoppiceError {
   );
 }
 
-function statusError(response: IncomingMessage, url: string, body: string): CoppiceError {
+function statusError(response: IncomingMessage, { url, pathHint }: Exchange, body: string): CoppiceError {
   const status = response.statusCode ?? 0;
   const said = excerpt(messageIn(body), REFUSAL_SHOWN_CHARS_MAX);
-  const message = `expected status 200, found ${status} (${said === "" ? "no message" : said}), from ${url}${hintFor(status)}`;
+  const message = `expected status 200, found ${status} (${said === "" ? "no message" : said}), from ${url}${hintFor(status, pathHint)}`;
   const refusal: Refusal = { status, retryAfterMs: retryAfterMsOf(response.headers["retry-after"]) };
   return new CoppiceError(codeOf(status), message, { cause: refusal });
 }
@@ -222,9 +227,9 @@ export function codeOf(status: number): ErrorCode {
   return "failed_precondition";
 }
 
-function hintFor(status: number): string {
+function hintFor(status: number, pathHint: string): string {
   if (status === 401 || status === 403) return "; name the variable that holds the key by `api_key_env`";
-  if (status === 404) return "; `url` must be the server's root, and the model one that it serves";
+  if (status === 404) return `; ${pathHint}`;
   return "";
 }
 
