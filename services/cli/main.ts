@@ -11,6 +11,7 @@ import { runCommand } from "./commands/run.ts";
 import { schemaCommand } from "./commands/schema.ts";
 import { strategiesCommand } from "./commands/strategies.ts";
 import { submitCommand } from "./commands/submit.ts";
+import { summaryCommand } from "./commands/summary.ts";
 import { verifierCommand } from "./commands/verifier.ts";
 import { watchCommand } from "./commands/watch.ts";
 import { workerCommand } from "./commands/worker.ts";
@@ -39,6 +40,7 @@ const commands = [
   submitCommand,
   watchCommand,
   listCommand,
+  summaryCommand,
   controlCommands,
   coordinatorCommand,
   workerCommand,

@@ -6,7 +6,7 @@ import type { Amount } from "./ledger.ts";
 import type { TaskTally } from "./tally.ts";
 
 /** Raised when the meaning of an entry changes; a journal of another format is refused. */
-export const JOURNAL_FORMAT = 1;
+export const JOURNAL_FORMAT = 2;
 
 /** What must be equal for the journal to mean the same thing. */
 export interface JournalHeader {

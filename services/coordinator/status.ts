@@ -55,6 +55,31 @@ export interface SweepStatus {
   readonly output: string;
 }
 
+/** A mean over problems, and its 95% interval over problems (`MeanTotals.estimate`). */
+export interface Estimate {
+  readonly mean: number;
+  readonly low: number;
+  readonly high: number;
+  readonly problems: number;
+}
+
+/** By k, ascending; a k that some problem has too few judged samples for is left out. */
+export type EstimatesByK = Readonly<Record<string, Estimate>>;
+
+/** What k samples per problem would have given. All empty where rollouts are not independent samples. */
+export interface Estimates {
+  /** At least one of k is correct. */
+  readonly pass_at_k: EstimatesByK;
+  /** All of k are correct. */
+  readonly pass_hat_k: EstimatesByK;
+  /** The one of k with the highest score is correct. */
+  readonly best_of_at_k: EstimatesByK;
+  /** The answer that most of k give is correct; empty where the verifier reads no answers. */
+  readonly majority_at_k: EstimatesByK;
+  /** The same, where votes weigh their scores. */
+  readonly weighted_at_k: EstimatesByK;
+}
+
 export interface StrategySummary {
   readonly problems: number;
   readonly solved: number;
@@ -62,6 +87,7 @@ export interface StrategySummary {
   readonly accuracy: number;
   /** By k; empty where rollouts are not independent samples. */
   readonly pass_at_k: Readonly<Record<string, number>>;
+  readonly estimates: Estimates;
   readonly rollouts: number;
   readonly mean_rollouts: number;
   readonly usage: Usage;

@@ -1,7 +1,16 @@
 /** What a settled task adds to the totals, and the totals. The journal keeps tallies, so a resumed run sums the same. */
-import { passAtK } from "../search/estimators.ts";
+import { EstimateTotals } from "./estimate-totals.ts";
 import type { Arm, Sweep } from "./sweep.ts";
-import type { BudgetAmounts, StrategySummary, Summary, SweepState, TaskState, Usage } from "./status.ts";
+import type {
+  BudgetAmounts,
+  EstimatesByK,
+  StrategySummary,
+  Summary,
+  SweepState,
+  TaskState,
+  Usage,
+} from "./status.ts";
+import type { TaskEstimates } from "./task-estimates.ts";
 import { addKnown, addUsage, NO_USAGE } from "./usage.ts";
 
 export type SettledState = Exclude<TaskState, "queued" | "running">;
@@ -20,20 +29,11 @@ export interface TaskTally {
   /** Candidates with a verdict, and those that are correct: n and c of pass@k. */
   readonly judged: number;
   readonly correct: number;
+  /** Null where its rollouts are no independent samples. */
+  readonly estimates: TaskEstimates | null;
   readonly usage: Usage;
   /** Prompt tokens that had to be computed at least once, whatever the placement; null when the engine does not count. */
   readonly uniqueTokens: number | null;
-}
-
-const PASS_AT: readonly number[] = [1, 2, 5];
-
-/** 1, 2, 5, 10, 20, 50, ... up to n. */
-function passAtKs(n: number): readonly number[] {
-  const ks: number[] = [];
-  for (let scale = 1; scale <= n; scale *= 10) {
-    for (const step of PASS_AT) if (step * scale <= n) ks.push(step * scale);
-  }
-  return ks;
 }
 
 /** Running totals of one arm: constant memory, whatever the number of tasks (I6). */
@@ -44,8 +44,7 @@ class ArmTotals {
   rollouts = 0;
   usage: Usage = NO_USAGE;
   uniqueTokens: number | null = 0;
-  /** By k: the sum of the estimates over the tasks with at least k judged candidates, and their number. */
-  readonly passAt = new Map<number, { sum: number; tasks: number }>();
+  readonly estimates = new EstimateTotals();
 
   add(tally: TaskTally): void {
     this.tasks[tally.state] += 1;
@@ -54,12 +53,7 @@ class ArmTotals {
     this.rollouts += tally.rollouts;
     this.usage = addUsage(this.usage, tally.usage);
     this.uniqueTokens = addKnown(this.uniqueTokens, tally.uniqueTokens);
-    for (const k of passAtKs(tally.judged)) {
-      const entry = this.passAt.get(k) ?? { sum: 0, tasks: 0 };
-      entry.sum += passAtK(tally.judged, tally.correct, k);
-      entry.tasks += 1;
-      this.passAt.set(k, entry);
-    }
+    this.estimates.add(tally);
   }
 
   get settled(): number {
@@ -132,15 +126,13 @@ export class Totals {
     const totals = this.#arms.get(arm.id) ?? new ArmTotals();
     const { settled, usage } = totals;
     const tokens = addKnown(usage.completion_tokens, usage.cancelled_tokens);
-    // Over all problems: a k that some problem has too few samples for is left out.
-    const passAt = [...totals.passAt].filter(
-      ([, entry]) => arm.strategy.isIndependentSampling && entry.tasks === settled,
-    );
+    const estimates = totals.estimates.read();
     return {
       problems: settled,
       solved: totals.solved,
       accuracy: settled === 0 ? 0 : totals.accurate / settled,
-      pass_at_k: Object.fromEntries(passAt.map(([k, entry]) => [String(k), entry.sum / entry.tasks])),
+      pass_at_k: passAtRoundKs(estimates.pass_at_k),
+      estimates,
       rollouts: totals.rollouts,
       mean_rollouts: settled === 0 ? 0 : totals.rollouts / settled,
       usage,
@@ -148,4 +140,10 @@ export class Totals {
       tasks: totals.tasks,
     };
   }
+}
+
+/** The means for 1, 2, 5, 10, ...: k = n, when it is none of them, stands under `estimates` only. */
+function passAtRoundKs(estimates: EstimatesByK): Readonly<Record<string, number>> {
+  const round = Object.entries(estimates).filter(([k]) => /^[125]0*$/.test(k));
+  return Object.fromEntries(round.map(([k, { mean }]) => [k, mean]));
 }

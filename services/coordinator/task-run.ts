@@ -15,6 +15,7 @@ import { Backlog, type Destination, destinationOf, type OpenAsk } from "./backlo
 import type { AnswerEntry, LossEntry, SpentEntry } from "./journal-entry.ts";
 import { rolloutLine, type RolloutRow } from "./rollout-row.ts";
 import { segmentId } from "./segment-store.ts";
+import { estimateTask } from "./task-estimates.ts";
 import type { Arm, Problem } from "./sweep.ts";
 import type { Usage } from "./status.ts";
 import type { SettledState, TaskTally } from "./tally.ts";
@@ -221,6 +222,11 @@ export class TaskRun {
       losses: this.#losses,
       judged: judged.length,
       correct,
+      estimates: estimateTask(this.arm.strategy, {
+        judged,
+        selection: this.#search.outcome?.selection ?? null,
+        seed: deriveSeed(this.#sweepSeed, this.id, "estimates"),
+      }),
       usage: this.#totalUsage(),
       uniqueTokens: this.#uniqueTokens,
     };

@@ -1,5 +1,11 @@
 /** Statuses and summaries as a coordinator tells them, for tests of what is shown. */
-import type { StrategySummary, Summary, SweepStatus, Usage } from "../../services/coordinator/status.ts";
+import type {
+  Estimates,
+  StrategySummary,
+  Summary,
+  SweepStatus,
+  Usage,
+} from "../../services/coordinator/status.ts";
 
 export const USAGE: Usage = {
   prompt_tokens: 1_000,
@@ -34,12 +40,21 @@ export function statusWith(changes: Partial<SweepStatus> = {}): SweepStatus {
   };
 }
 
+export const NO_ESTIMATES: Estimates = {
+  pass_at_k: {},
+  pass_hat_k: {},
+  best_of_at_k: {},
+  majority_at_k: {},
+  weighted_at_k: {},
+};
+
 export function strategyWith(changes: Partial<StrategySummary> = {}): StrategySummary {
   return {
     problems: 48,
     solved: 40,
     accuracy: 40 / 48,
     pass_at_k: { "1": 0.28261 },
+    estimates: NO_ESTIMATES,
     rollouts: 768,
     mean_rollouts: 16,
     usage: USAGE,

@@ -79,6 +79,17 @@ describe.skipIf(missing !== null)(
         100: 0.49,
       };
       for (const [k, value] of Object.entries(published)) expect(passAt[k]).toBeCloseTo(value, 5);
+      const { estimates } = summary.strategies["best-of-n"];
+      for (const [k, value] of Object.entries(published)) {
+        // The verifier is exact: what it scores highest, and what a vote weighs by its score, is correct where any is.
+        for (const name of ["pass_at_k", "best_of_at_k"])
+          expect(estimates[name][k].mean).toBeCloseTo(value, 5);
+        expect(estimates.pass_at_k[k]).toMatchObject({ problems: 100 });
+        expect(estimates.pass_at_k[k].low).toBeLessThan(value);
+        expect(estimates.pass_at_k[k].high).toBeGreaterThan(value);
+      }
+      expect(estimates.pass_hat_k[1].mean).toBeCloseTo(0.0403, 12);
+      expect(estimates.pass_hat_k[100].mean).toBe(0);
     });
 
     test("on a cluster: the rows of the run in one process (I4)", async () => {

@@ -1,6 +1,6 @@
 /** Values computed outside this program, and the rules for ties. */
 import { describe, expect, it } from "vitest";
-import { passAtK } from "../../services/search/estimators.ts";
+import { passAtK, passHatK } from "../../services/search/estimators.ts";
 import type { Ask, Candidate, Outcome } from "../../services/search/program.ts";
 import { rootPrefix, Search, textOf } from "../../services/search/search.ts";
 import { byScore, scoreOf, selectByVote, topK } from "../../services/search/selection.ts";
@@ -29,6 +29,10 @@ describe("pass@k", () => {
 
   it("is the share of correct samples at k=1", () => {
     for (let c = 0; c <= 100; c++) expect(passAtK(100, c, 1)).toBeCloseTo(c / 100, 12);
+  });
+
+  it("is at k = n whether any is correct, and pass^k whether all are", () => {
+    expect([passAtK(7, 1, 7), passAtK(7, 0, 7), passHatK(7, 7, 7), passHatK(7, 6, 7)]).toEqual([1, 0, 1, 0]);
   });
 
   it("refuses k above n, and what is not whole", () => {
