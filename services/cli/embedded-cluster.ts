@@ -9,6 +9,7 @@ import type { HostSpec } from "../coordinator/sweep.ts";
 import { createLocalLink } from "../link/local-link.ts";
 import type { HostFacts } from "../link/link.ts";
 import { createMemoryLanes } from "../queue/memory-lanes.ts";
+import type { VerifierSpec } from "../queue/job.ts";
 import type { Clock } from "../runtime/clock.ts";
 import { CoppiceError, messageOf } from "../runtime/errors.ts";
 import type { Lifecycle } from "../runtime/lifecycle.ts";
@@ -30,6 +31,8 @@ export interface EmbeddedClusterOptions {
   readonly version: string;
   /** Where hosts' keys are read. */
   readonly env: Readonly<Record<string, string | undefined>>;
+  /** What verifies of the sweep; of the kinds that judge outside of this process no other is looked at. */
+  readonly verifier: VerifierSpec;
   /** Threads that verify. */
   readonly verifierThreads: number;
   /** Told of a host that cannot be used while others can. */
@@ -50,7 +53,7 @@ const CLOSE_GRACE_MS = 250;
 
 /**
  * Starts every part; `lifecycle` owns them.
- * @throws what the hosts' probes said, when not one of them can be used.
+ * @throws what the hosts' probes said, when not one of them can be used; "failed_precondition" when the verifier cannot.
  */
 export async function startEmbeddedCluster(options: EmbeddedClusterOptions): Promise<EmbeddedCluster> {
   const { clock, log, lifecycle, version } = options;
@@ -113,13 +116,13 @@ async function startHost(spec: HostSpec, joined: Joined): Promise<RolloutWorker>
 }
 
 async function startVerification(joined: Joined) {
-  const { clock, log, lifecycle, lanes, random, coordinator, verifierThreads } = joined;
+  const { clock, log, lifecycle, lanes, random, coordinator, env, verifier, verifierThreads } = joined;
   const id = "worker-verification";
-  const pool = lifecycle.own(
-    "verifiers",
-    await createVerifierPool({ clock, threads: verifierThreads }),
-    (part) => part.close(),
-  );
+  // The sweep is by the owner of this machine: it may run commands here.
+  const outside = { env, log: log.child({ part: id }), allowsCommands: true, kinds: [verifier.kind] };
+  const created = await createVerifierPool({ clock, threads: verifierThreads, outside });
+  const pool = lifecycle.own("verifiers", created, (part) => part.close());
+  pool.check(verifier);
   const link = lifecycle.own("link", createLocalLink(coordinator.desk, { clock, random }), (part) =>
     part.close(),
   );

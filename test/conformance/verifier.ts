@@ -116,14 +116,14 @@ function expectWhole(found: VerdictResult): void {
   expect((found.answer ?? "").length).toBeLessThan(2_000);
 }
 
-const STRANGE_TEXTS: Readonly<Record<string, string>> = {
+export const STRANGE_TEXTS: Readonly<Record<string, string>> = {
   "emoji and other scripts": "\u{1f600} \u7b54\u6848 \u0627\u0644\u062c\u0648\u0627\u0628 \u0661\u0662",
   "a lone surrogate": "\ud800",
   "control characters": "\u0000\u0007\u001b[31m",
   "bidirectional marks and zero-width spaces": "\u202e\u200b42\u202c\u200b!x",
 };
 
-const HOSTILE_TEXTS: Readonly<Record<string, string>> = {
+export const HOSTILE_TEXTS: Readonly<Record<string, string>> = {
   "1 MB of letters": "a".repeat(1_000_000),
   "1 MB of digits": "7".repeat(1_000_000),
   "200,000 digits": "7".repeat(200_000),

@@ -1,7 +1,11 @@
 /** Every kind of verifier. A thread of the pool and the sweep file's schema both read it here. */
+import type { OutsideVerifier } from "./outside-verifier.ts";
 import type { Verifier } from "./verifier.ts";
 import { exact } from "./verifiers/exact.ts";
 import { game24 } from "./verifiers/game24.ts";
 import { numeric } from "./verifiers/numeric.ts";
 
 export const VERIFIERS: readonly Verifier[] = [exact, game24, numeric];
+
+/** Those that judge outside of this process. */
+export const OUTSIDE_VERIFIERS: readonly OutsideVerifier[] = [];

@@ -19,13 +19,22 @@ export interface OutsideParts {
   readonly clock: Clock;
   readonly log: Log;
   readonly env: Readonly<Record<string, string | undefined>>;
-  /** Verifications at once. */
+  /** At most so many verifications are asked for at once. */
   readonly concurrency: number;
 }
 
 export interface OutsideVerifier<O extends VerifierOptions = VerifierOptions> extends DeclaredVerifier<O> {
   /** Whether a verdict depends on specification and candidate alone, so that it may be remembered. */
   readonly isRepeatable: boolean;
+  /**
+   * Whether its options name a command that runs on this machine outside of every sandbox. On a cluster whoever submits a
+   * sweep would choose that command: it is offered only where the machine's owner allowed it.
+   */
+  readonly runsCommands: boolean;
+  /** Whether it judges on another machine, so that many verifications at once cost this one little. Absent: no. */
+  readonly isRemote?: boolean;
+  /** Rejects with why it cannot judge on this machine; it is then not offered (I9). Absent: it can anywhere. */
+  probe?(parts: OutsideParts, signal: AbortSignal): Promise<void>;
   /** Nothing is started before the first `verify`. */
   open(parts: OutsideParts): OutsideJudge<O>;
 }

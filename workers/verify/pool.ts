@@ -1,168 +1,264 @@
 /**
- * The verifier pool: threads that verify one candidate each, and that are killed when one takes too long (I5, I7).
- * Calls `thread.ts` only.
+ * The verifier pool: every kind that a worker offers behind one interface, whether it judges in a thread of this process
+ * or outside of it. Calls `thread-pool.ts` and `outside-pool.ts`.
  *
- * 1. A thread has at most one verification, so killing it harms no other.
- * 2. A verification ends once: with the thread's verdict, with "undecided" when the thread was killed or died, or with
- *    the caller's abort; whichever is first.
- * 3. A thread that ended is replaced while anything waits; threads that cannot start fail what waits, after a few tries.
- * 4. Only verdicts of verifiers are kept in the memo, never those of a kill: a slow moment is not a fact about the text.
+ * 1. A kind is offered only where it can judge as it should: one that needs a sandbox where the sandbox holds (I9), one that
+ *    runs commands of whoever wrote the sweep where the machine's owner allowed that. A kind that is not is `withheld`, with
+ *    the reason, and never replaced by something weaker.
+ * 2. Only what depends on specification and candidate alone is kept in the memo, never what a kill or a passed time limit
+ *    decided: a slow moment is not a fact about the text.
  */
-import { Worker } from "node:worker_threads";
 import type { VerdictResult, VerifierSpec } from "../../services/queue/job.ts";
-import type { Clock, Timer } from "../../services/runtime/clock.ts";
+import type { Clock } from "../../services/runtime/clock.ts";
 import { CoppiceError, messageOf } from "../../services/runtime/errors.ts";
+import type { Log } from "../../services/runtime/log.ts";
 import { createHistogram, type HistogramReading } from "./histogram.ts";
-import type { ThreadData, ThreadMessage, ThreadTask } from "./thread.ts";
+import type { CommonOptions, Judges, JudgesLoad } from "./judges.ts";
+import { OutsidePool, type OutsideLimits } from "./outside-pool.ts";
+import type { OutsideParts, OutsideVerifier } from "./outside-verifier.ts";
+import { ThreadPool, type ThreadLimits } from "./thread-pool.ts";
 import { createVerdictMemo, memoKey } from "./verdict-memo.ts";
-import { parseOptions, undecided, type Candidate, type Verifier } from "./verifier.ts";
+import { parseOptions, type Candidate, type DeclaredVerifier, type Verifier } from "./verifier.ts";
 
-export interface PoolLimits {
-  /** Verifications that wait for a thread; one more is refused. */
+export interface PoolLimits extends ThreadLimits, OutsideLimits {
+  /** Verifications that wait; one more is refused. */
   readonly waitingMax: number;
   /** Verdicts kept in memory. */
   readonly memoEntriesMax: number;
-  /** Heap of one thread in MiB; past it the thread dies and its verdict is undecided. */
-  readonly heapMib: number;
-  /** Stack of one thread in MiB. */
-  readonly stackMib: number;
-  /** A thread that is not ready after so long is given up. */
-  readonly startMs: number;
-  /** Starts in a row that may fail before what waits fails. */
-  readonly startsMax: number;
+  /** A kind that does not say within so long whether it can judge here is withheld. */
+  readonly probeMs: number;
 }
 
 export const DEFAULT_POOL_LIMITS: PoolLimits = {
   waitingMax: 10_000,
   memoEntriesMax: 20_000,
+  probeMs: 30_000,
   heapMib: 128,
   stackMib: 4,
   startMs: 30_000,
   startsMax: 3,
+  remoteAtOnceMax: 64,
+  overrunMs: 30_000,
 };
 
-/** A verification's time limit is counted in so many parts. */
-const TIMEOUT_PARTS = 4;
-
-export interface PoolMetrics {
+export interface PoolMetrics extends JudgesLoad {
   /** Verdicts asked for, those from the memo included. */
   readonly verifications: number;
   readonly memoHits: number;
-  /** Threads killed because a verification took too long. */
-  readonly terminations: number;
-  /** Threads that died by themselves (out of memory, exit). */
-  readonly crashes: number;
-  readonly waiting: number;
-  readonly running: number;
-  /** Time from a thread's taking a verification to its end, in milliseconds. */
+  /** Time from taking up a verification to its end, in milliseconds. */
   readonly latencyMs: HistogramReading;
+}
+
+/** A kind of the catalogue that is not offered here, and why. */
+export interface WithheldKind {
+  readonly kind: string;
+  readonly reason: string;
 }
 
 export interface VerifierPool {
   readonly kinds: readonly string[];
-  /** Throws CoppiceError "invalid_argument" for a kind that is not here (naming those that are) or bad options. */
+  readonly withheld: readonly WithheldKind[];
+  /**
+   * Throws CoppiceError "invalid_argument" for a kind that is not here (naming those that are) or bad options, and
+   * "failed_precondition" for a kind that is withheld.
+   */
   check(spec: VerifierSpec): void;
   /**
-   * A verdict; "undecided" with the reason where the verification took too long or its thread died. Rejects with
+   * A verdict; "undecided" with the reason where the verification took too long or what judged died. Rejects with
    * `check`'s error, with the signal's reason, with "resource_exhausted" when too many wait, "unavailable" when the pool
-   * is closed and "internal" when no thread starts. An abort frees the caller at once, the thread at its time limit.
+   * is closed and "internal" when no thread starts. An abort frees the caller at once, a thread at its time limit.
    */
   verify(spec: VerifierSpec, candidate: Candidate, signal?: AbortSignal): Promise<VerdictResult>;
   metrics(): PoolMetrics;
-  /** Kills every thread; what waits or runs rejects with "unavailable". */
+  /** Stops everything; what waits or runs rejects with "unavailable". */
   close(): Promise<void>;
 }
 
-interface Verification extends ThreadTask {
-  readonly timeoutMs: number;
-  /** Settles the caller's promise; later calls change nothing. */
-  readonly settle: (outcome: VerdictResult | Error, isMemorable?: "memorable") => void;
+/** What kinds that judge outside of this process may use. */
+export interface Outside {
+  readonly env: OutsideParts["env"];
+  readonly log: Log;
+  /** Whether kinds are offered that run commands of whoever wrote the sweep on this machine. */
+  readonly allowsCommands: boolean;
+  /** Of the kinds that judge outside only these; all of them when absent. */
+  readonly kinds?: readonly string[];
 }
 
-interface Thread {
-  readonly worker: Worker;
-  state: "starting" | "idle" | "running" | "ended";
-  verification: Verification | null;
-  startedMs: number;
-  timer: Timer | null;
+export interface VerifierPoolOptions {
+  readonly clock: Clock;
+  /** Verifications at once: of all kinds in threads together, and of each kind outside. */
+  readonly threads: number;
+  /** Without it, only kinds that judge in threads are offered. */
+  readonly outside?: Outside;
+  readonly limits?: Partial<PoolLimits>;
+  /** A module that exports `VERIFIERS` and may export `OUTSIDE_VERIFIERS`; the project's own kinds when absent. */
+  readonly catalogueUrl?: URL;
 }
 
 /**
- * @param options.threads Verifications at once.
- * @param options.catalogueUrl A module that exports `VERIFIERS`; the project's own kinds when absent.
- * Rejects when the module cannot be loaded. Threads start when they are first needed.
+ * Rejects when the catalogue cannot be loaded. Asks kinds that judge outside whether they can judge here; else nothing is
+ * started before it is needed.
  */
-export async function createVerifierPool(options: {
-  readonly clock: Clock;
-  readonly threads: number;
-  readonly limits?: Partial<PoolLimits>;
-  readonly catalogueUrl?: URL;
-}): Promise<VerifierPool> {
+export async function createVerifierPool(options: VerifierPoolOptions): Promise<VerifierPool> {
   const catalogueUrl = options.catalogueUrl ?? new URL("./catalogue.ts", import.meta.url);
-  const loaded: unknown = await import(catalogueUrl.href);
-  return new ThreadPool(verifiersOf(loaded, catalogueUrl), catalogueUrl, options);
+  const { verifiers, outsideVerifiers } = catalogueIn(await import(catalogueUrl.href), catalogueUrl);
+  const { clock, threads, outside } = options;
+  const limits = { ...DEFAULT_POOL_LIMITS, ...options.limits };
+  const latencyMs = createHistogram();
+  const concurrency = Math.max(1, threads);
+  const inThreads = new ThreadPool(verifiers, {
+    catalogueUrl,
+    clock,
+    threads: concurrency,
+    limits,
+    latencyMs,
+  });
+  if (outside === undefined) return new Verifiers([inThreads], { withheld: [], limits, latencyMs });
+  const wanted = outsideVerifiers.filter(({ kind }) => outside.kinds?.includes(kind) ?? true);
+  const parts: OutsideParts = { clock, log: outside.log, env: outside.env, concurrency };
+  const withheld = await withheldOf(wanted, outside, { parts, probeMs: limits.probeMs });
+  const offered = wanted.filter(({ kind }) => !withheld.some((each) => each.kind === kind));
+  const around = new OutsidePool(offered, { parts, limits, latencyMs });
+  return new Verifiers([inThreads, around], { withheld, limits, latencyMs });
 }
 
-function verifiersOf(loaded: unknown, url: URL): readonly Verifier[] {
-  if (
-    typeof loaded === "object" &&
-    loaded !== null &&
-    "VERIFIERS" in loaded &&
-    Array.isArray(loaded.VERIFIERS)
-  ) {
-    return loaded.VERIFIERS as readonly Verifier[]; // A catalogue is code of ours; its own types were checked there.
+/** One line per reason: "does not offer unit-tests, execute: bwrap is not installed". */
+export function withheldLines(withheld: readonly WithheldKind[]): readonly string[] {
+  const byReason = Map.groupBy(withheld, ({ reason }) => reason);
+  return [...byReason].map(
+    ([reason, kinds]) => `does not offer ${kinds.map(({ kind }) => kind).join(", ")}: ${reason}`,
+  );
+}
+
+interface LoadedCatalogue {
+  readonly verifiers: readonly Verifier[];
+  readonly outsideVerifiers: readonly OutsideVerifier[];
+}
+
+function catalogueIn(loaded: unknown, url: URL): LoadedCatalogue {
+  const found = listIn(loaded, "VERIFIERS");
+  if (found === null) {
+    throw new CoppiceError(
+      "invalid_argument",
+      `expected ${url.href} to export VERIFIERS, a list of verifiers`,
+    );
   }
-  throw new CoppiceError("invalid_argument", `expected ${url.href} to export VERIFIERS, a list of verifiers`);
+  return {
+    // A catalogue is code of ours; its own types were checked there.
+    verifiers: found as readonly Verifier[],
+    outsideVerifiers: (listIn(loaded, "OUTSIDE_VERIFIERS") ?? []) as readonly OutsideVerifier[],
+  };
 }
 
-class ThreadPool implements VerifierPool {
+function listIn(loaded: unknown, name: string): readonly unknown[] | null {
+  if (typeof loaded !== "object" || loaded === null || !(name in loaded)) return null;
+  const value = (loaded as Readonly<Record<string, unknown>>)[name]; // Just seen to be there.
+  return Array.isArray(value) ? value : null;
+}
+
+/** The kinds that may not be offered here (1). */
+async function withheldOf(
+  verifiers: readonly OutsideVerifier[],
+  { allowsCommands }: Outside,
+  { parts, probeMs }: { readonly parts: OutsideParts; readonly probeMs: number },
+): Promise<readonly WithheldKind[]> {
+  const asked = verifiers.map(async (verifier): Promise<readonly WithheldKind[]> => {
+    const { kind } = verifier;
+    if (verifier.runsCommands && !allowsCommands) {
+      return [
+        {
+          kind,
+          reason: "it runs commands of a sweep on this machine, and that was not allowed (--allow-commands)",
+        },
+      ];
+    }
+    const reason = await probe(verifier, parts, probeMs);
+    return reason === null ? [] : [{ kind, reason }];
+  });
+  return (await Promise.all(asked)).flat();
+}
+
+async function probe(
+  verifier: OutsideVerifier,
+  parts: OutsideParts,
+  limitMs: number,
+): Promise<string | null> {
+  if (verifier.probe === undefined) return null;
+  const late = new AbortController();
+  const expired = new Promise<never>((_, reject) => {
+    late.signal.addEventListener("abort", () => reject(late.signal.reason));
+  });
+  const timer = parts.clock.after(
+    limitMs,
+    () => late.abort(new CoppiceError("deadline_exceeded", `no answer within ${limitMs} ms`)),
+    { keepAlive: true },
+  );
+  try {
+    await Promise.race([verifier.probe(parts, late.signal), expired]);
+    return null;
+  } catch (error) {
+    return messageOf(error);
+  } finally {
+    timer.cancel();
+  }
+}
+
+/** The pool: routes by kind, remembers, and refuses what is too much. */
+class Verifiers implements VerifierPool {
   readonly kinds: readonly string[];
-  readonly #verifiers: ReadonlyMap<string, Verifier>;
-  readonly #catalogueUrl: URL;
-  readonly #clock: Clock;
-  readonly #threadsMax: number;
+  readonly withheld: readonly WithheldKind[];
+  readonly #byKind: ReadonlyMap<string, { readonly verifier: DeclaredVerifier; readonly judges: Judges }>;
+  readonly #parts: readonly Judges[];
   readonly #limits: PoolLimits;
-  readonly #threads = new Set<Thread>();
-  readonly #waiting = new Set<Verification>();
+  readonly #latencyMs;
   readonly #memo;
-  readonly #latencyMs = createHistogram();
-  readonly #counts = { verifications: 0, memoHits: 0, terminations: 0, crashes: 0 };
-  #failedStarts = 0;
+  readonly #counts = { verifications: 0, memoHits: 0 };
   #isClosed = false;
 
   constructor(
-    verifiers: readonly Verifier[],
-    catalogueUrl: URL,
-    options: { readonly clock: Clock; readonly threads: number; readonly limits?: Partial<PoolLimits> },
+    parts: readonly Judges[],
+    options: {
+      readonly withheld: readonly WithheldKind[];
+      readonly limits: PoolLimits;
+      readonly latencyMs: ReturnType<typeof createHistogram>;
+    },
   ) {
-    this.#verifiers = new Map(verifiers.map((verifier) => [verifier.kind, verifier]));
-    this.kinds = [...this.#verifiers.keys()];
-    this.#catalogueUrl = catalogueUrl;
-    this.#clock = options.clock;
-    this.#threadsMax = Math.max(1, options.threads);
-    this.#limits = { ...DEFAULT_POOL_LIMITS, ...options.limits };
-    this.#memo = createVerdictMemo(this.#limits.memoEntriesMax);
+    this.#parts = parts;
+    this.#byKind = new Map(
+      parts.flatMap((judges) =>
+        judges.verifiers.map((verifier) => [verifier.kind, { verifier, judges }] as const),
+      ),
+    );
+    this.kinds = [...this.#byKind.keys()];
+    this.withheld = options.withheld;
+    this.#limits = options.limits;
+    this.#latencyMs = options.latencyMs;
+    this.#memo = createVerdictMemo(options.limits.memoEntriesMax);
   }
 
   check(spec: VerifierSpec): void {
-    this.#timeoutMs(spec);
+    this.#route(spec);
   }
 
-  #timeoutMs(spec: VerifierSpec): number {
-    const verifier = this.#verifiers.get(spec.kind);
-    if (verifier === undefined) {
-      const known = this.kinds.join(", ");
-      throw new CoppiceError(
-        "invalid_argument",
-        `expected a verifier of kind ${known}; found ${JSON.stringify(spec.kind)}`,
-      );
+  #route(spec: VerifierSpec): { readonly judges: Judges; readonly options: CommonOptions } {
+    const found = this.#byKind.get(spec.kind);
+    if (found !== undefined) {
+      return { judges: found.judges, options: parseOptions(found.verifier, spec) };
     }
-    return parseOptions(verifier, spec).timeout_ms;
+    const withheld = this.withheld.find(({ kind }) => kind === spec.kind);
+    if (withheld !== undefined) {
+      const message = `the verifier ${spec.kind} is not offered here: ${withheld.reason}`;
+      throw new CoppiceError("failed_precondition", message);
+    }
+    throw new CoppiceError(
+      "invalid_argument",
+      `expected a verifier of kind ${this.kinds.join(", ")}; found ${JSON.stringify(spec.kind)}`,
+    );
   }
 
   async verify(spec: VerifierSpec, candidate: Candidate, signal?: AbortSignal): Promise<VerdictResult> {
     signal?.throwIfAborted();
-    const timeoutMs = this.#timeoutMs(spec);
+    const { judges, options } = this.#route(spec);
     this.#refuseWhenFull();
     this.#counts.verifications += 1;
     const key = memoKey(spec, candidate);
@@ -171,155 +267,38 @@ class ThreadPool implements VerifierPool {
       this.#counts.memoHits += 1;
       return known;
     }
-    return await new Promise((resolve, reject) => {
-      const onAbort = (): void => {
-        this.#waiting.delete(verification);
-        reject(signal?.reason);
-      };
-      const verification: Verification = {
-        spec,
-        candidate,
-        timeoutMs,
-        settle: (outcome, isMemorable) => {
-          signal?.removeEventListener("abort", onAbort);
-          if (outcome instanceof Error) return reject(outcome);
-          if (isMemorable === "memorable") this.#memo.put(key, outcome);
-          resolve(outcome);
-        },
-      };
-      signal?.addEventListener("abort", onAbort, { once: true });
-      this.#waiting.add(verification);
-      this.#dispatch();
-    });
+    const { verdict, isMemorable } = await judges.judge({ spec, candidate, options }, signal);
+    if (isMemorable) this.#memo.put(key, verdict);
+    return verdict;
   }
 
   #refuseWhenFull(): void {
     if (this.#isClosed) throw new CoppiceError("unavailable", "the verifier pool is closed");
-    if (this.#waiting.size < this.#limits.waitingMax) return;
+    const { waitingMax } = this.#limits;
+    if (this.#load().waiting < waitingMax) return;
     throw new CoppiceError(
       "resource_exhausted",
-      `expected at most ${this.#limits.waitingMax} verifications to wait, found as many`,
+      `expected at most ${waitingMax} verifications to wait, found as many`,
     );
   }
 
   metrics(): PoolMetrics {
-    const running = [...this.#threads].filter((thread) => thread.state === "running").length;
-    return { ...this.#counts, waiting: this.#waiting.size, running, latencyMs: this.#latencyMs.read() };
+    return { ...this.#counts, ...this.#load(), latencyMs: this.#latencyMs.read() };
+  }
+
+  #load(): JudgesLoad {
+    const loads = this.#parts.map((part) => part.load());
+    const sum = (of: (load: JudgesLoad) => number): number => loads.reduce((all, load) => all + of(load), 0);
+    return {
+      terminations: sum((load) => load.terminations),
+      crashes: sum((load) => load.crashes),
+      waiting: sum((load) => load.waiting),
+      running: sum((load) => load.running),
+    };
   }
 
   async close(): Promise<void> {
     this.#isClosed = true;
-    const closed = new CoppiceError("unavailable", "the verifier pool is closed");
-    this.#failWaiting(closed);
-    const threads = [...this.#threads];
-    for (const thread of threads) this.#end(thread, closed);
-    await Promise.all(threads.map((thread) => thread.worker.terminate()));
-  }
-
-  /** Gives what waits to idle threads, and starts threads for the rest, as far as they may be. */
-  #dispatch(): void {
-    for (const thread of this.#threads) {
-      if (this.#waiting.size === 0) return;
-      if (thread.state === "idle") this.#give(thread);
-    }
-    const starting = [...this.#threads].filter((thread) => thread.state === "starting").length;
-    const room = this.#threadsMax - this.#threads.size;
-    for (let more = Math.min(room, this.#waiting.size - starting); more > 0; more -= 1) this.#start();
-  }
-
-  #give(thread: Thread): void {
-    const next = this.#waiting.values().next();
-    if (next.done === true) return;
-    const verification = next.value;
-    this.#waiting.delete(verification);
-    thread.state = "running";
-    thread.verification = verification;
-    thread.startedMs = this.#clock.monotonicMs();
-    this.#limitTime(thread, verification.timeoutMs / TIMEOUT_PARTS, TIMEOUT_PARTS);
-    const task: ThreadTask = { spec: verification.spec, candidate: verification.candidate };
-    thread.worker.postMessage(task);
-  }
-
-  #start(): void {
-    const workerData: ThreadData = { catalogueUrl: this.#catalogueUrl.href };
-    const { heapMib, stackMib } = this.#limits;
-    const worker = new Worker(new URL("./thread.ts", import.meta.url), {
-      workerData,
-      env: {},
-      execArgv: [],
-      resourceLimits: { maxOldGenerationSizeMb: heapMib, stackSizeMb: stackMib },
-    });
-    const thread: Thread = { worker, state: "starting", verification: null, startedMs: 0, timer: null };
-    thread.timer = this.#clock.after(this.#limits.startMs, () => {
-      this.#lost(thread, `not ready after ${this.#limits.startMs} ms`);
-      void worker.terminate();
-    });
-    this.#threads.add(thread);
-    worker.on("message", (message: ThreadMessage) => this.#heard(thread, message));
-    worker.on("error", (error) => this.#lost(thread, messageOf(error)));
-    worker.on("exit", (code) => this.#lost(thread, `exit code ${code}`));
-  }
-
-  #heard(thread: Thread, message: ThreadMessage): void {
-    if (thread.state === "ended") return;
-    thread.timer?.cancel();
-    if (message.kind === "ready") {
-      this.#failedStarts = 0;
-      thread.worker.unref();
-    } else {
-      this.#latencyMs.observe(this.#clock.monotonicMs() - thread.startedMs);
-      thread.verification?.settle(message.verdict, "memorable");
-    }
-    thread.verification = null;
-    thread.state = "idle";
-    this.#dispatch();
-  }
-
-  /** Counts parts of the time and not time: where this process stands still its threads do too, and one part is lost. */
-  #limitTime(thread: Thread, partMs: number, parts: number): void {
-    const next = (): void =>
-      parts === 1 ? this.#overrun(thread) : this.#limitTime(thread, partMs, parts - 1);
-    thread.timer = this.#clock.after(partMs, next, { keepAlive: true });
-  }
-
-  #overrun(thread: Thread): void {
-    const { verification } = thread;
-    if (thread.state !== "running" || verification === null) return;
-    this.#counts.terminations += 1;
-    this.#end(thread, undecided(null, `took longer than ${verification.timeoutMs} ms`));
-    void thread.worker.terminate();
-    this.#dispatch();
-  }
-
-  /** A thread is gone that nobody ended. */
-  #lost(thread: Thread, message: string): void {
-    if (thread.state === "ended") return;
-    if (thread.state === "starting") {
-      this.#failedStarts += 1;
-      this.#end(thread, null);
-      if (this.#failedStarts >= this.#limits.startsMax) {
-        this.#failedStarts = 0;
-        this.#failWaiting(new CoppiceError("internal", `a verifier thread does not start: ${message}`));
-      }
-    } else {
-      this.#counts.crashes += 1;
-      this.#end(thread, undecided(null, `the verifier's thread died: ${message}`));
-    }
-    this.#dispatch();
-  }
-
-  #end(thread: Thread, outcome: VerdictResult | Error | null): void {
-    if (thread.state === "running") this.#latencyMs.observe(this.#clock.monotonicMs() - thread.startedMs);
-    thread.timer?.cancel();
-    thread.state = "ended";
-    this.#threads.delete(thread);
-    if (outcome !== null) thread.verification?.settle(outcome);
-    thread.verification = null;
-  }
-
-  #failWaiting(error: Error): void {
-    const failed = [...this.#waiting];
-    this.#waiting.clear();
-    for (const verification of failed) verification.settle(error);
+    await Promise.all(this.#parts.map((part) => part.close()));
   }
 }

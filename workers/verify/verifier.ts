@@ -74,6 +74,8 @@ export interface DeclaredVerifier<O extends VerifierOptions = VerifierOptions> {
   readonly about: string;
   /** Its own options, without those of every kind. */
   readonly options: O;
+  /** Does something for a strategy and judges nothing: no sweep names it as its verifier. Absent: no. */
+  readonly isTool?: boolean;
   /** Throws CoppiceError "invalid_argument" for options that are valid alone and not together. */
   check?(options: OptionValues<O>): void;
 }
@@ -153,10 +155,17 @@ function complaint(option: VerifierOption, value: unknown): string | null {
 /** Judges a candidate under a specification: options, the ceiling on its length, then the verifier itself. */
 export function judge(verifier: Verifier, spec: VerifierSpec, candidate: Candidate): VerdictResult {
   const options = parseOptions(verifier, spec);
-  if (candidate.text.length > options.text_chars_max) {
-    return incorrect(null, `the candidate is longer than ${options.text_chars_max} characters`);
-  }
-  return verifier.verify(candidate, options);
+  return tooLong(candidate, options) ?? verifier.verify(candidate, options);
+}
+
+/** The verdict on a candidate that is longer than it may be; null for one that is not. */
+export function tooLong(
+  { text }: Candidate,
+  { text_chars_max: charsMax }: { readonly text_chars_max: number },
+): VerdictResult | null {
+  return text.length <= charsMax
+    ? null
+    : incorrect(null, `the candidate is longer than ${charsMax} characters`);
 }
 
 export function correct(answer: string | null): VerdictResult {

@@ -66,6 +66,7 @@ async function run(path: string | undefined, options: RunOptions, shell: Shell):
       env: shell.env,
       log,
       lifecycle,
+      verifier: plan.sweep.verifier,
       version: programVersion(),
       verifierThreads: Math.min(VERIFIER_THREADS_MAX, Math.max(1, availableParallelism() - 1)),
       warn: shell.say,

@@ -1,7 +1,7 @@
 /** `coppice verifier`: a verification worker, which judges candidates in threads that it can kill. */
 import { hostname, availableParallelism } from "node:os";
 import type { Command } from "commander";
-import { createVerifierPool } from "../../../workers/verify/pool.ts";
+import { createVerifierPool, withheldLines } from "../../../workers/verify/pool.ts";
 import { startVerificationWorker } from "../../../workers/verify/verification-worker.ts";
 import { exposeWorker } from "../cluster-metrics.ts";
 import { createLink, exposeMetrics, openLanes, runDaemon, untilLeaving } from "../daemon.ts";
@@ -28,6 +28,7 @@ interface VerifierOptions {
   readonly prefix: string;
   readonly metrics?: string;
   readonly tokenEnv: string;
+  readonly allowCommands: boolean;
 }
 
 export function verifierCommand(program: Command, shell: Shell, exit: (status: number) => void): void {
@@ -35,6 +36,11 @@ export function verifierCommand(program: Command, shell: Shell, exit: (status: n
     .command("verifier")
     .description("run a verification worker")
     .option("--concurrency <n>", "threads that verify", wholeNumber(1), availableParallelism())
+    .option(
+      "--allow-commands",
+      "offer verifiers that run commands of a sweep on this machine, outside of a sandbox: for trusted clients only",
+      false,
+    )
     .option("--id <name>", "unique name of the worker (default: machine and process)")
     .addOption(coordinatorOption())
     .addOption(redisOption())
@@ -50,7 +56,11 @@ function verify(options: VerifierOptions, shell: Shell): Promise<number> {
     `${hostname()}-verifier-${shell.process.pid}`.replaceAll(/[^A-Za-z0-9._-]/g, "-").slice(-64);
   return runDaemon(shell, { name: id }, async (daemon) => {
     const { lifecycle, log } = daemon;
-    const created = await createVerifierPool({ clock: shell.clock, threads: options.concurrency });
+    const created = await createVerifierPool({
+      clock: shell.clock,
+      threads: options.concurrency,
+      outside: { env: shell.env, log, allowsCommands: options.allowCommands },
+    });
     const pool = lifecycle.own("verifiers", created, (part) => part.close());
     const lanes = await openLanes(daemon, shell, options);
     const link = createLink(daemon, shell, options);
@@ -62,6 +72,7 @@ function verify(options: VerifierOptions, shell: Shell): Promise<number> {
     exposeWorker(daemon.metrics, id, () => worker.metrics());
     await exposeMetrics(daemon, options.metrics, shell);
     shell.say(`verifier ${id} serves ${pool.kinds.join(", ")} to ${options.coordinator}`);
+    for (const line of withheldLines(pool.withheld)) shell.say(`verifier ${id} ${line}`);
     await untilLeaving(lifecycle.leaving);
     await worker.drain(DRAIN_GRACE_MS);
     return EXIT.settled;
