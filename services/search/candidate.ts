@@ -21,6 +21,17 @@ export function* finish({ index, prefix, ask }: FinishedPath): Program<Candidate
   return candidate;
 }
 
+/**
+ * A rollout as an answer to the problem's prompt, whatever it was sampled behind (a plan, feedback, other answers): a
+ * verifier sees the prompt and the answer alone.
+ */
+export function answerTo(
+  prompt: Prefix,
+  { index, text, ask }: Pick<Rollout, "index" | "text" | "ask">,
+): FinishedPath {
+  return { index, prefix: prompt.extend(text, ask), ask };
+}
+
 /** One whole rollout of the prompt, judged as soon as it is there, whatever its siblings do. */
 export function* sampleCandidate(prompt: Prefix, index: number): Program<Candidate> {
   const rollout = yield* sample(prompt);

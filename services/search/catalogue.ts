@@ -3,10 +3,11 @@ import { beamSearch } from "./strategies/beam-search.ts";
 import { bestOfN } from "./strategies/best-of-n.ts";
 import { firstCorrect } from "./strategies/first-correct.ts";
 import { mcts } from "./strategies/mcts.ts";
+import { promptChain } from "./strategies/prompt-chain.ts";
 import { selfConsistency } from "./strategies/self-consistency.ts";
 import type { Strategy } from "./strategy.ts";
 
-const ALL: readonly Strategy[] = [bestOfN, selfConsistency, firstCorrect, beamSearch, mcts];
+const ALL: readonly Strategy[] = [bestOfN, selfConsistency, firstCorrect, beamSearch, mcts, promptChain];
 
 /** By name, in the order of the documentation. */
 export const STRATEGIES: ReadonlyMap<string, Strategy> = new Map(

@@ -80,14 +80,19 @@ export function* draw(): Program<number> {
   return (yield { kind: "draw" }) as number;
 }
 
-/** `verify`, with null for a lost verdict: the rollout that it was about still counts, unjudged. */
-export function* judge(request: VerifyRequest): Program<Verdict | null> {
+/** What a program returns; null where what it waited for is lost. */
+export function* orNull<T>(program: Program<T>): Program<T | null> {
   try {
-    return yield* verify(request);
+    return yield* program;
   } catch (error) {
     if (error instanceof LostError) return null;
     throw error;
   }
+}
+
+/** `verify`, with null for a lost verdict: the rollout that it was about still counts, unjudged. */
+export function judge(request: VerifyRequest): Program<Verdict | null> {
+  return orNull(verify(request));
 }
 
 /** Puts a finished candidate up for selection, once, so that a search that is stopped still has its best. */

@@ -87,3 +87,40 @@ export function selectByVote(ballots: readonly Ballot[], selection: Selection): 
     abstained,
   };
 }
+
+/** The strategies' parameter that says how one of several answers is chosen. */
+export const SELECT = {
+  type: "choice",
+  default: "verifier",
+  choices: ["verifier", "majority"],
+  about: "verifier: the answer with the highest score; majority: the answer that most agree on.",
+} as const;
+
+/** Chooses as the parameter `SELECT` says. Where none finished it throws what was lost, if anything was. */
+export function selectBy(
+  select: (typeof SELECT.choices)[number],
+  candidates: readonly Candidate[],
+  lost: Loss | null,
+): Outcome {
+  if (select === "verifier" || candidates.length === 0) return selectHighest(candidates, lost);
+  return selectByVote(
+    candidates.map((candidate) => ({ candidate, weight: 1 })),
+    "majority",
+  );
+}
+
+/**
+ * The revision with the highest score, not the last: a loop can make answers worse. Only where no revision has a score it is
+ * the one that the first chain ended with. `length`: indexes per chain, which are numbered chain by chain.
+ */
+export function selectRevision(
+  revisions: readonly Candidate[],
+  { length, lost }: { readonly length: number; readonly lost: Loss | null },
+): Outcome {
+  const first = Math.min(...revisions.map(({ index }) => Math.floor(index / length)));
+  const ended = revisions
+    .filter(({ index }) => Math.floor(index / length) === first)
+    .toSorted((a, b) => b.index - a.index);
+  const isScored = revisions.some(({ score }) => score !== null);
+  return ended[0] === undefined || isScored ? selectHighest(revisions, lost) : outcomeOf(ended[0], "last");
+}

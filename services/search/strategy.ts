@@ -23,7 +23,15 @@ export type Parameter =
       readonly about: string;
     }
   | { readonly type: "strings"; readonly default: readonly string[]; readonly about: string }
-  | { readonly type: "text"; readonly default: string; readonly about: string };
+  | { readonly type: "text"; readonly default: string; readonly about: string }
+  | {
+      /** Named texts, in their order; a name is what a template may refer to. */
+      readonly type: "texts";
+      readonly default: Readonly<Record<string, string>>;
+      /** The most of them. */
+      readonly max: number;
+      readonly about: string;
+    };
 
 /** What a parameter of a kind holds. Distributes, so that an unknown parameter holds any of them. */
 export type ParameterValue<P extends Parameter> = P extends { type: "integer" | "number" }
@@ -32,9 +40,11 @@ export type ParameterValue<P extends Parameter> = P extends { type: "integer" | 
     ? readonly string[]
     : P extends { type: "text" }
       ? string
-      : P extends { type: "choice"; choices: readonly (infer C)[] }
-        ? C
-        : never;
+      : P extends { type: "texts" }
+        ? Readonly<Record<string, string>>
+        : P extends { type: "choice"; choices: readonly (infer C)[] }
+          ? C
+          : never;
 
 export type ParameterValues<P extends Readonly<Record<string, Parameter>>> = {
   readonly [K in keyof P]: ParameterValue<P[K]>;
@@ -95,6 +105,11 @@ export interface Strategy<
   readonly isOrderAdaptive: boolean;
   /** `parameters` of every function here are complete and within their declared limits. */
   cost(parameters: ParameterValues<P>): Cost;
+  /**
+   * What is wrong with parameters that are right one by one, with the path to it (`nodes.plan: ...`); null when nothing is.
+   * A sweep is refused for it before it starts.
+   */
+  check?(parameters: ParameterValues<P>): string | null;
   search(prompt: Prefix, parameters: ParameterValues<P>, problem: ProblemFacts): Program<Outcome>;
 }
 

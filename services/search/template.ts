@@ -3,7 +3,9 @@ import { writePrompt } from "./operations.ts";
 import { textOf } from "./prefix.ts";
 import type { Prefix, Program } from "./program.ts";
 
-const FIELD = /\{([a-z_]+)\}/gu;
+const FIELD = /\{([a-z_][a-z0-9_]*)\}/gu;
+/** What a field may be called. */
+export const FIELD_NAME = /^[a-z_][a-z0-9_]*$/u;
 const PROMPT_FIRST = "{prompt}";
 
 /** `{name}` replaced by its value, once: what a value contains is not filled again. A name without a value stays as it is. */
@@ -11,6 +13,11 @@ export function fillTemplate(template: string, values: Readonly<Record<string, s
   return template.replaceAll(FIELD, (field, name: string) =>
     Object.hasOwn(values, name) ? (values[name] ?? field) : field,
   );
+}
+
+/** The names that a template refers to, in their order, each once. */
+export function fieldsOf(template: string): readonly string[] {
+  return [...new Set([...template.matchAll(FIELD)].map(([, name = ""]) => name))];
 }
 
 /**

@@ -17,6 +17,14 @@ const PARAMETERS: Readonly<Record<string, StrategyCase["parameters"]>> = {
     { simulations: 30, parallel: 6, expand: 3, max_steps: 3, step_stop: ["\n"] },
     { simulations: 25, parallel: 2, expand: 4, max_steps: 2, step_stop: ["\n"], stop_when: "never" },
   ],
+  "prompt-chain": [
+    { n: 3 },
+    {
+      n: 2,
+      select: "majority",
+      nodes: { a: "{prompt}1", b: "{prompt}1", c: "{a}?", d: "{b}?", end: "{prompt}{c}{d}{a}" },
+    },
+  ],
 };
 
 for (const [name, strategy] of STRATEGIES)

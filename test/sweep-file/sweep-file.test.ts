@@ -111,6 +111,19 @@ describe("a sweep file that is right", () => {
     expect(parse(text)).toMatchObject({ version: "1.2.3", problems_sha256: "abc" });
   });
 
+  test("named texts are read as they stand, in their order, and written so", () => {
+    const nodes = `{ plan: "{prompt} Plan:", answer: "{plan} Answer:" }`;
+    const { sweep, problems } = resolve(
+      edited("best-of-n, n: 4", `prompt-chain, id: chain, nodes: ${nodes}, answer: answer`),
+    );
+    expect(Object.entries(sweep.arms[0]?.parameters["nodes"] ?? {})).toEqual([
+      ["plan", "{prompt} Plan:"],
+      ["answer", "{plan} Answer:"],
+    ]);
+    const text = renderResolved(sweep, { problems, version: "1.2.3", problemsSha256: "abc" });
+    expect(resolve(text).sweep.arms).toEqual(sweep.arms);
+  });
+
   test("the JSON Schema knows every strategy's parameters", () => {
     const schema = JSON.stringify(sweepJsonSchema(CATALOGUE));
     for (const { name, parameters } of CATALOGUE.strategies) {
@@ -130,6 +143,16 @@ describe("what is wrong is told with its line", () => {
       "an unknown key at the top",
       `${GOOD}budgte: 1\n`,
       'sweep.yaml:10: budgte: unknown key; did you mean "budget"?',
+    ],
+    [
+      "parameters that are wrong together",
+      edited("best-of-n, n: 4", 'prompt-chain, nodes: { a: "{b}", b: "{a}" }'),
+      "sweep.yaml:5: strategies.0: prompt-chain: nodes.a: waits for itself: {a} needs {b} needs {a}",
+    ],
+    [
+      "a named text whose name no template can refer to",
+      edited("best-of-n, n: 4", 'prompt-chain, nodes: { Plan-1: "{prompt}" }'),
+      "strategies.0.nodes.Plan-1: expected a name of lower-case letters, digits and underscores, no digit first",
     ],
     [
       "an unknown parameter",

@@ -61,6 +61,8 @@ function typeOf(parameter: Parameter): string {
       return "list of texts";
     case "text":
       return "text";
+    case "texts":
+      return `at most ${parameter.max} named texts`;
   }
 }
 

@@ -13,6 +13,7 @@ export function checkMeaning(raw: unknown, { strategies, verifiers }: Catalogue)
     ...template(raw),
     ...verifierOptions(raw, verifiers),
     ...processVerifier(raw, strategies),
+    ...parametersTogether(raw, strategies),
   ];
 }
 
@@ -55,15 +56,34 @@ function verifierOptions(raw: unknown, verifiers: readonly DeclaredVerifier[]): 
 
 function processVerifier(raw: unknown, strategies: readonly Strategy[]): readonly Complaint[] {
   if (valueAt(raw, ["process_verifier"]) !== undefined) return [];
+  return validArms(raw, strategies).flatMap(({ i, strategy, parameters }) => {
+    if (strategy.needs(parameters).processVerifier !== true) return [];
+    const message = `${strategy.name} scores partial paths: the sweep needs the key "process_verifier" beside "verifier"`;
+    return [{ path: ["strategies", i], message }];
+  });
+}
+
+function parametersTogether(raw: unknown, strategies: readonly Strategy[]): readonly Complaint[] {
+  return validArms(raw, strategies).flatMap(({ i, strategy, parameters }) => {
+    const message = strategy.check?.(parameters) ?? null;
+    return message === null ? [] : [{ path: ["strategies", i], message: `${strategy.name}: ${message}` }];
+  });
+}
+
+interface ValidArm {
+  readonly i: number;
+  readonly strategy: Strategy;
+  readonly parameters: ParameterValues<Readonly<Record<string, Parameter>>>;
+}
+
+/** The arms whose keys are right one by one, with every default filled in. */
+function validArms(raw: unknown, strategies: readonly Strategy[]): readonly ValidArm[] {
   return listAt(raw, "strategies").flatMap((arm, i) => {
     const strategy = strategies.find(({ name }) => name === valueAt(arm, ["strategy"]));
     const parsed = strategy === undefined ? undefined : armSchema(strategy).safeParse(arm);
     if (strategy === undefined || parsed?.success !== true) return [];
     // The schema was made from the strategy's own declaration, so what it parsed has the declared types.
-    const parameters = parsed.data as unknown as ParameterValues<Readonly<Record<string, Parameter>>>;
-    if (strategy.needs(parameters).processVerifier !== true) return [];
-    const message = `${strategy.name} scores partial paths: the sweep needs the key "process_verifier" beside "verifier"`;
-    return [{ path: ["strategies", i], message }];
+    return [{ i, strategy, parameters: parsed.data as unknown as ValidArm["parameters"] }];
   });
 }
 

@@ -7,6 +7,7 @@ import { z } from "zod";
 import { parseDurationMs } from "../../runtime/duration.ts";
 import { nearestWord, suggestion } from "../../runtime/nearest.ts";
 import type { Parameter, Strategy } from "../../search/strategy.ts";
+import { FIELD_NAME } from "../../search/template.ts";
 
 /** Engines that a sweep may name, and the driver that speaks to each. */
 export const ENGINES = {
@@ -106,6 +107,13 @@ function unionError(key: string, available: readonly string[], later: readonly s
 const text = z.string();
 const filledText = z.string().min(1);
 const name = z.string().regex(NAME, "expected at most 64 letters, digits, dots, dashes and underscores");
+/** Texts by names that a template may refer to. */
+const namedTexts = z.record(z.string().regex(FIELD_NAME), z.string(), {
+  error: ({ code }) =>
+    code === "invalid_key"
+      ? "expected a name of lower-case letters, digits and underscores, no digit first"
+      : undefined,
+});
 const count = z.int().min(1);
 
 const stopStrings = z.union([z.array(filledText), filledText], { error: () => "expected a list of texts" });
@@ -240,6 +248,14 @@ function optionSchema(declared: DeclaredOption): z.ZodType {
       return z
         .array(filledText)
         .default([...declared.default])
+        .describe(about);
+    case "texts":
+      return namedTexts
+        .refine(
+          (texts) => Object.keys(texts).length <= declared.max,
+          `expected at most ${declared.max} texts`,
+        )
+        .default({ ...declared.default })
         .describe(about);
     case "boolean":
       return z.boolean().default(declared.default).describe(about);
