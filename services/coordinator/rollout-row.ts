@@ -1,5 +1,5 @@
 /** A line of `rollouts.jsonl`: an accepted rollout with what its verifiers said. A file of them is a file of records. */
-import type { SampleAsk } from "../search/program.ts";
+import type { Prefix, SampleAsk } from "../search/program.ts";
 import type { AnswerEntry } from "./journal-entry.ts";
 
 export interface RolloutRow {
@@ -8,7 +8,11 @@ export interface RolloutRow {
   readonly ask: SampleAsk;
   verdict: string | null;
   score: number | null;
+  /** The canonical answer key that the verifier read. */
+  answer: string | null;
   processScore: number | null;
+  /** The path that the verdict is about. */
+  judged: Prefix | null;
 }
 
 /** Where the rollout stands in its sweep. */
@@ -43,6 +47,8 @@ export function rolloutLine(row: RolloutRow, place: RolloutPlace): Readonly<Reco
     score: row.score,
     process_score: row.processScore,
     verdict: row.verdict,
+    answer: row.answer,
+    ...candidateText(row, result.text),
     usage: {
       prompt_tokens: usage.promptTokens,
       cached_tokens: usage.cachedTokens,
@@ -51,4 +57,23 @@ export function rolloutLine(row: RolloutRow, place: RolloutPlace): Readonly<Reco
     started_ms: entry.startedMs,
     ended_ms: entry.endedMs,
   };
+}
+
+/**
+ * A candidate's text is the texts of its rollouts, root first, which rows link by `parent`. Only where that is not what was
+ * judged (the program wrote a part of it, or judged another path) does the row say it itself.
+ */
+function candidateText({ ask, judged }: RolloutRow, text: string): { readonly candidate_text?: string } {
+  if (judged === null) return {};
+  const pieces: Prefix[] = [];
+  for (let node = judged; node.parent !== null; node = node.parent) pieces.push(node);
+  const isLinked = judged === ask.prefix.extend(text, ask.id) && pieces.every((piece) => piece.ask !== null);
+  return isLinked
+    ? {}
+    : {
+        candidate_text: pieces
+          .toReversed()
+          .map((piece) => piece.text)
+          .join(""),
+      };
 }

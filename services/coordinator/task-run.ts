@@ -354,7 +354,9 @@ export class TaskRun {
         ask,
         verdict: null,
         score: null,
+        answer: null,
         processScore: null,
+        judged: null,
       });
       this.#usage = addUsage(this.#usage, rolloutUsage(entry.usage, entry.attempt));
       const text = entry.result.kind === "rollout" ? entry.result.text : "";
@@ -371,9 +373,11 @@ export class TaskRun {
     if (row === undefined || entry.result.kind !== "verdict") return;
     if (ask.role === "process") {
       row.processScore = entry.result.score;
-    } else {
+    } else if (ask.role === "outcome") {
       row.verdict = entry.result.verdict;
       row.score = entry.result.score;
+      row.answer = entry.result.answer;
+      row.judged = ask.prefix;
     }
   }
 

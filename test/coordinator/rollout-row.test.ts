@@ -1,0 +1,58 @@
+import { describe, expect, test } from "vitest";
+import { type RolloutRow, rolloutLine } from "../../services/coordinator/rollout-row.ts";
+import { NO_TOKENS } from "../../services/queue/job.ts";
+import type { Prefix } from "../../services/search/program.ts";
+import { rootPrefix } from "../../services/search/search.ts";
+
+const PLACE = { task: "t/p", problem: "p", strategy: "t", seed: 1, prefix: null };
+
+/** The row of a rollout of `prefix` that said "b", judged as the path that `judged` makes of its end. */
+function lineOf(prefix: Prefix, judged: (end: Prefix) => Prefix | null) {
+  const result = {
+    kind: "rollout",
+    text: "b",
+    finishReason: "stop",
+    stopString: null,
+    meanLogprob: null,
+  } as const;
+  const row: RolloutRow = {
+    issued: 0,
+    ask: { kind: "sample", id: "0/1", prefix, options: {}, sample: 0 },
+    entry: {
+      kind: "answer",
+      task: "t/p",
+      ask: "0/1",
+      result,
+      usage: NO_TOKENS,
+      charge: { rollouts: 1, completionTokens: 0 },
+      host: "h",
+      attempt: 1,
+      startedMs: 0,
+      endedMs: 0,
+    },
+    verdict: "correct",
+    score: null,
+    answer: "7",
+    processScore: null,
+    judged: judged(prefix.extend("b", "0/1")),
+  };
+  return rolloutLine(row, PLACE);
+}
+
+describe("the text of a candidate", () => {
+  const root = rootPrefix("p");
+
+  test("is left to the rows where they link it", () => {
+    const line = lineOf(root.extend("a", "0/0"), (end) => end);
+    expect(line).toMatchObject({ parent: "0/0", text: "b", answer: "7" });
+    expect(line).not.toHaveProperty("candidate_text");
+    expect(lineOf(root, () => null)).not.toHaveProperty("candidate_text");
+  });
+
+  test("stands in the row where the program wrote a part of it, or judged another path", () => {
+    const written = root.extend("a", "0/0").extend(" because ");
+    expect(lineOf(written, (end) => end)).toMatchObject({ candidate_text: "a because b" });
+    expect(lineOf(written, (end) => end.extend("!"))).toMatchObject({ candidate_text: "a because b!" });
+    expect(lineOf(written, () => root.extend("b", "0/1"))).toMatchObject({ candidate_text: "b" });
+  });
+});
