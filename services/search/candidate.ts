@@ -1,6 +1,6 @@
 /** Finished texts and the steps that lead to them: what several strategies do alike. */
 import { consider, judge, sample } from "./operations.ts";
-import type { AskId, Candidate, Prefix, Program, Rollout } from "./program.ts";
+import type { AskId, Candidate, Prefix, Program, Rollout, Verdict } from "./program.ts";
 import { scoreOf } from "./selection.ts";
 
 /** A path that is finished, before it is judged. */
@@ -11,12 +11,15 @@ export interface FinishedPath {
 }
 
 /**
- * Judges a finished path by the outcome verifier and considers it. A lost verdict leaves it unjudged, ranked
- * last.
+ * Judges a finished path by the outcome verifier and considers it, ranked by what `rank` makes of the verdict. A lost
+ * verdict leaves it unjudged.
  */
-export function* finish({ index, prefix, ask }: FinishedPath): Program<Candidate> {
+export function* finish(
+  { index, prefix, ask }: FinishedPath,
+  rank: (verdict: Verdict | null) => number | null = scoreOf,
+): Program<Candidate> {
   const verdict = yield* judge({ role: "outcome", prefix, of: ask });
-  const candidate: Candidate = { index, prefix, ask, verdict, score: scoreOf(verdict) };
+  const candidate: Candidate = { index, prefix, ask, verdict, score: rank(verdict) };
   yield* consider(candidate);
   return candidate;
 }
@@ -32,10 +35,26 @@ export function answerTo(
   return { index, prefix: prompt.extend(text, ask), ask };
 }
 
-/** One whole rollout of the prompt, judged as soon as it is there, whatever its siblings do. */
-export function* sampleCandidate(prompt: Prefix, index: number): Program<Candidate> {
+/**
+ * One whole rollout of the prompt, judged as soon as it is there, whatever its siblings do. It ranks by its verdict, or by
+ * what `rank` makes of the rollout.
+ */
+export function* sampleCandidate(
+  prompt: Prefix,
+  index: number,
+  rank?: (rollout: Rollout) => number | null,
+): Program<Candidate> {
   const rollout = yield* sample(prompt);
-  return yield* finish({ index, prefix: prompt.extend(rollout.text, rollout.ask), ask: rollout.ask });
+  const path = answerTo(prompt, { ...rollout, index });
+  return yield* finish(path, rank === undefined ? scoreOf : () => rank(rollout));
+}
+
+/** What was sampled behind the prompt to make this candidate. */
+export function answerText({ prefix }: Candidate, prompt: Prefix): string {
+  const texts: string[] = [];
+  for (let node: Prefix | null = prefix; node !== null && node !== prompt; node = node.parent)
+    texts.push(node.text);
+  return texts.toReversed().join("");
 }
 
 /** Whether a step ends its path: no stop string ended it, or it is the last one allowed. */

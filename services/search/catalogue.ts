@@ -1,13 +1,26 @@
 /** Every strategy that a sweep may name. */
+import { adaptiveConsistency } from "./strategies/adaptive-consistency.ts";
 import { beamSearch } from "./strategies/beam-search.ts";
 import { bestOfN } from "./strategies/best-of-n.ts";
+import { doublingConsistency } from "./strategies/doubling-consistency.ts";
+import { earlyStoppingConsistency } from "./strategies/early-stopping-consistency.ts";
 import { firstCorrect } from "./strategies/first-correct.ts";
 import { mcts } from "./strategies/mcts.ts";
 import { promptChain } from "./strategies/prompt-chain.ts";
 import { selfConsistency } from "./strategies/self-consistency.ts";
 import type { Strategy } from "./strategy.ts";
 
-const ALL: readonly Strategy[] = [bestOfN, selfConsistency, firstCorrect, beamSearch, mcts, promptChain];
+const ALL: readonly Strategy[] = [
+  bestOfN,
+  selfConsistency,
+  adaptiveConsistency,
+  earlyStoppingConsistency,
+  doublingConsistency,
+  firstCorrect,
+  beamSearch,
+  mcts,
+  promptChain,
+];
 
 /** By name, in the order of the documentation. */
 export const STRATEGIES: ReadonlyMap<string, Strategy> = new Map(

@@ -167,6 +167,22 @@ export function* gather<T>(programs: Iterable<Program<T>>): Program<Gathered<T>>
   return { values, lost };
 }
 
+/** What arrived of programs that ran beside each other. */
+export interface Arrived<T> {
+  /** In the order of the programs, without the lost ones; never empty. */
+  readonly arrived: readonly T[];
+  /** As in `Gathered`. */
+  readonly lost: Loss | null;
+}
+
+/** `gather` for programs of which one is enough. Throws LostError when none arrived. */
+export function* gatherArrived<T>(programs: Iterable<Program<T>>): Program<Arrived<T>> {
+  const { values, lost } = yield* gather(programs);
+  const arrived = values.filter((value) => value !== undefined);
+  if (arrived.length === 0 && lost !== null) throw new LostError(lost);
+  return { arrived, lost };
+}
+
 export interface AllOptions {
   /** Fewest values that still make sense; default 0. */
   readonly minimum?: number;

@@ -1,8 +1,8 @@
 /** Values computed outside this program, and the rules for ties. */
 import { describe, expect, it } from "vitest";
 import { passAtK, passHatK } from "../../services/search/estimators.ts";
-import type { Ask, Candidate, Outcome } from "../../services/search/program.ts";
-import { rootPrefix, Search, textOf } from "../../services/search/search.ts";
+import type { Candidate } from "../../services/search/program.ts";
+import { rootPrefix, Search } from "../../services/search/search.ts";
 import { byScore, scoreOf, selectByVote, topK } from "../../services/search/selection.ts";
 import { beamSearch } from "../../services/search/strategies/beam-search.ts";
 import { bestOfN } from "../../services/search/strategies/best-of-n.ts";
@@ -10,8 +10,8 @@ import { firstCorrect } from "../../services/search/strategies/first-correct.ts"
 import { mcts, uct, wuUct } from "../../services/search/strategies/mcts.ts";
 import { selfConsistency } from "../../services/search/strategies/self-consistency.ts";
 import { withDefaults } from "../../services/search/strategy.ts";
-import { drive, PROBLEM } from "./drive.ts";
-import type { Trace } from "./drive.ts";
+import { PROBLEM } from "./drive.ts";
+import { programOf, sampledFrom, scripted, solve } from "./scripted.ts";
 
 describe("pass@k", () => {
   it.each([
@@ -109,7 +109,7 @@ describe("votes", () => {
 
 describe("best-of-n", () => {
   it("verifies each rollout as it arrives, while others run", () => {
-    const search = new Search(() => bestOfN.search(rootPrefix("p"), { n: 3 }, PROBLEM));
+    const search = new Search(() => programOf(bestOfN, { n: 3 })(rootPrefix("p")));
     search.start();
     const rollout = {
       text: "x",
@@ -124,10 +124,7 @@ describe("best-of-n", () => {
   });
 
   it("takes the first of the highest", () => {
-    const { outcome } = solve(
-      (prompt) => bestOfN.search(prompt, { n: 5 }, PROBLEM),
-      scripted(["d", "b", "a", "b", "a"]),
-    );
+    const { outcome } = solve(programOf(bestOfN, { n: 5 }), scripted(["d", "b", "a", "b", "a"]));
     expect(outcome).toMatchObject({ candidate: { index: 2 }, score: 0.9, selection: "highest-score" });
   });
 });
@@ -135,7 +132,7 @@ describe("best-of-n", () => {
 describe("self-consistency", () => {
   it("weighs votes by the process verifier", () => {
     const program = (vote: "majority" | "weighted") =>
-      solve((prompt) => selfConsistency.search(prompt, { n: 3, vote }, PROBLEM), scripted(["d", "d", "a"]));
+      solve(programOf(selfConsistency, { n: 3, vote }), scripted(["d", "d", "a"]));
     expect(program("majority").outcome).toMatchObject({ answer: "d", selection: "majority" });
     expect(program("weighted").outcome).toMatchObject({ answer: "a", selection: "weighted-vote" });
   });
@@ -222,47 +219,6 @@ describe("mcts", () => {
     expect(sampledFrom(whole.trace)).toHaveLength(24);
   });
 });
-
-/** Scores of a text by its last step's first letter; "!" is correct. */
-const SCORES: Readonly<Record<string, number>> = { "!": 1, a: 0.9, b: 0.5, c: 0.3, d: 0.1 };
-
-/**
- * Samples are answered by `texts` in the order of asking (the last one over and over); one without "\n" is
- * terminal.
- */
-function scripted(texts: readonly string[]): (ask: Ask) => ReturnType<Parameters<typeof drive>[1]["answer"]> {
-  let turn = 0;
-  return (ask) => {
-    if (ask.kind === "sample") {
-      const text = texts[Math.min(turn++, texts.length - 1)] ?? "";
-      const stopString = text.endsWith("\n") ? "\n" : null;
-      return {
-        kind: "rollout",
-        rollout: { text, finishReason: "stop", stopString, completionTokens: 1, meanLogprob: null },
-      };
-    }
-    const letter = ask.prefix.text.charAt(0);
-    const verdict = letter === "!" ? "correct" : "incorrect";
-    return {
-      kind: "verdict",
-      verdict: { verdict, score: SCORES[letter] ?? 0, answer: letter, reason: null },
-    };
-  };
-}
-
-function solve(
-  program: (prompt: ReturnType<typeof rootPrefix>) => ReturnType<typeof bestOfN.search>,
-  answer: (ask: Ask) => ReturnType<Parameters<typeof drive>[1]["answer"]>,
-): { readonly trace: Trace; readonly outcome: Outcome } {
-  const search = new Search(() => program(rootPrefix("p")));
-  const trace = drive(search, { answer });
-  if (search.outcome === null) throw new Error(`expected an outcome, found ${JSON.stringify(search.end)}`);
-  return { trace, outcome: search.outcome };
-}
-
-function sampledFrom({ asks }: Trace): readonly string[] {
-  return asks.filter((ask) => ask.kind === "sample").map((ask) => textOf(ask.prefix));
-}
 
 function voter(answer: string | null, index: number): Candidate {
   return {

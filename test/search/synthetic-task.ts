@@ -10,6 +10,7 @@ import { textOf } from "../../services/search/search.ts";
 const STEPS = ["a", "b", "c", "d", "e"] as const;
 const TERMINAL_SHARE = 0.25;
 const CORRECT_SHARE = 0.08;
+const UNKNOWN_SHARE = 0.1;
 
 /** What the task's model and verifiers answer. */
 export function syntheticAnswer(seed: number, ask: Ask): Answer {
@@ -21,6 +22,7 @@ function rollout(seed: number, text: string, sample: number): Answer {
   const random = createRandom(deriveSeed(seed, "rollout", text, sample));
   const letter = STEPS[Math.floor(random.next() * STEPS.length)] ?? "a";
   const isTerminal = random.next() < TERMINAL_SHARE;
+  const meanLogprob = random.next() < UNKNOWN_SHARE ? null : -Math.ceil(random.next() * 4) / 4;
   return {
     kind: "rollout",
     rollout: {
@@ -28,7 +30,7 @@ function rollout(seed: number, text: string, sample: number): Answer {
       finishReason: "stop",
       stopString: isTerminal ? null : "\n",
       completionTokens: 2,
-      meanLogprob: null,
+      meanLogprob,
     },
   };
 }
