@@ -184,7 +184,10 @@ async function withHost<T>(
   await driver.probe(never);
   try {
     return await use(({ prompt, seed }) =>
-      driver.sample({ prompt, problem: "bench", sample: 0, seed, sampling: SAMPLING }, never),
+      driver.sample(
+        { pieces: [{ text: prompt }], problem: "bench", sample: 0, seed, sampling: SAMPLING },
+        never,
+      ),
     );
   } finally {
     await driver.close();

@@ -4,7 +4,7 @@
  * Calls the link only.
  */
 import type { CoordinatorLink } from "../services/link/link.ts";
-import type { Segment, SegmentId } from "../services/queue/job.ts";
+import type { PromptPiece, Segment, SegmentId } from "../services/queue/job.ts";
 import { CoppiceError } from "../services/runtime/errors.ts";
 import { orAbort } from "./abortable.ts";
 
@@ -17,44 +17,44 @@ const ENTRY_OVERHEAD_BYTES = 160;
 
 export interface SegmentCache {
   /**
-   * The concatenation of the segments' texts, in the order of `ids`. Rejects as `textsOf` does.
+   * The concatenation of the segments' texts, in the order of `ids`. Rejects as `piecesOf` does.
    */
   textOf(ids: readonly SegmentId[], signal: AbortSignal): Promise<string>;
   /**
-   * The segments' texts, in the order of `ids`. Rejects with "not_found" when the coordinator does not hold one of them
+   * What the segments say, in the order of `ids`. Rejects with "not_found" when the coordinator does not hold one of them
    * (its task is over), with the signal's reason when it aborts, and with what the link rejects with otherwise.
    */
-  textsOf(ids: readonly SegmentId[], signal: AbortSignal): Promise<readonly string[]>;
-  /** Bytes held, as estimated: two per UTF-16 unit and a fixed part per entry. */
+  piecesOf(ids: readonly SegmentId[], signal: AbortSignal): Promise<readonly PromptPiece[]>;
+  /** Bytes held, as estimated: two per UTF-16 unit, eight per token and a fixed part per entry. */
   bytes(): number;
 }
 
 /** One request under way. It is aborted when nobody waits for it any more. */
 interface Fetch {
-  readonly segments: Promise<ReadonlyMap<SegmentId, string>>;
+  readonly segments: Promise<ReadonlyMap<SegmentId, PromptPiece>>;
   readonly abort: AbortController;
   waiters: number;
 }
 
-/** @param options.bytesMax Ceiling of `bytes()`; a single text above it is handed out but not kept. */
+/** @param options.bytesMax Ceiling of `bytes()`; a single piece above it is handed out but not kept. */
 export function createSegmentCache(options: {
   readonly link: Pick<CoordinatorLink, "segments">;
   readonly bytesMax?: number;
 }): SegmentCache {
-  const held = new HeldTexts(options.bytesMax ?? SEGMENT_CACHE_BYTES_MAX);
+  const held = new HeldPieces(options.bytesMax ?? SEGMENT_CACHE_BYTES_MAX);
   const fetching = new Map<SegmentId, Fetch>();
 
   function start(ids: readonly SegmentId[]): Fetch {
     const abort = new AbortController();
-    const segments = options.link.segments(ids, abort.signal).then((found) => textsById(ids, found));
+    const segments = options.link.segments(ids, abort.signal).then((found) => piecesById(ids, found));
     const fetch: Fetch = { segments, abort, waiters: 0 };
     for (const id of ids) fetching.set(id, fetch);
     const forget = (): void => {
       for (const id of ids) if (fetching.get(id) === fetch) fetching.delete(id);
     };
-    segments.then((texts) => {
+    segments.then((pieces) => {
       forget();
-      for (const [id, text] of texts) held.put(id, text);
+      for (const [id, piece] of pieces) held.put(id, piece);
     }, forget);
     return fetch;
   }
@@ -78,22 +78,22 @@ export function createSegmentCache(options: {
     return { mine, theirs: [...theirs] };
   }
 
-  /** Adds to `texts` what is held or can be fetched of `ids`; throws when a request of its own fails. */
+  /** Adds to `pieces` what is held or can be fetched of `ids`; throws when a request of its own fails. */
   async function collect(
     ids: ReadonlySet<SegmentId>,
-    texts: Map<SegmentId, string>,
+    pieces: Map<SegmentId, PromptPiece>,
     { signal, join }: { readonly signal: AbortSignal; readonly join: "join" | "alone" },
   ): Promise<void> {
     const missing: SegmentId[] = [];
     for (const id of ids) {
-      const text = texts.get(id) ?? held.get(id);
-      if (text === undefined) missing.push(id);
-      else texts.set(id, text);
+      const piece = pieces.get(id) ?? held.get(id);
+      if (piece === undefined) missing.push(id);
+      else pieces.set(id, piece);
     }
     if (missing.length === 0) return;
     const { mine, theirs } = requestsFor(missing, join);
     const take = async (fetch: Fetch): Promise<void> => {
-      for (const [id, text] of await waitFor(fetch, signal)) if (ids.has(id)) texts.set(id, text);
+      for (const [id, piece] of await waitFor(fetch, signal)) if (ids.has(id)) pieces.set(id, piece);
     };
     // What others asked for may fail for an id that we do not want: that is seen by what is still missing.
     const joined = Promise.allSettled(theirs.map(take));
@@ -101,29 +101,29 @@ export function createSegmentCache(options: {
     signal.throwIfAborted();
   }
 
-  async function textsOf(ids: readonly SegmentId[], signal: AbortSignal): Promise<readonly string[]> {
+  async function piecesOf(ids: readonly SegmentId[], signal: AbortSignal): Promise<readonly PromptPiece[]> {
     signal.throwIfAborted();
     const wanted = new Set(ids);
-    const texts = new Map<SegmentId, string>();
-    await collect(wanted, texts, { signal, join: "join" });
-    if (texts.size < wanted.size) await collect(wanted, texts, { signal, join: "alone" });
+    const pieces = new Map<SegmentId, PromptPiece>();
+    await collect(wanted, pieces, { signal, join: "join" });
+    if (pieces.size < wanted.size) await collect(wanted, pieces, { signal, join: "alone" });
     return ids.map((id) => {
-      const text = texts.get(id);
-      if (text === undefined)
+      const piece = pieces.get(id);
+      if (piece === undefined)
         throw new CoppiceError("internal", `expected segment ${id} from the coordinator, found none`);
-      return text;
+      return piece;
     });
   }
 
   return {
-    textsOf,
-    textOf: async (ids, signal) => (await textsOf(ids, signal)).join(""),
+    piecesOf,
+    textOf: async (ids, signal) => (await piecesOf(ids, signal)).map(({ text }) => text).join(""),
     bytes: () => held.bytes,
   };
 }
 
 /** Rejects as soon as the signal aborts; the last to leave aborts the request. */
-async function waitFor(fetch: Fetch, signal: AbortSignal): Promise<ReadonlyMap<SegmentId, string>> {
+async function waitFor(fetch: Fetch, signal: AbortSignal): Promise<ReadonlyMap<SegmentId, PromptPiece>> {
   fetch.waiters += 1;
   try {
     return await orAbort(fetch.segments, signal);
@@ -134,46 +134,49 @@ async function waitFor(fetch: Fetch, signal: AbortSignal): Promise<ReadonlyMap<S
   }
 }
 
-function textsById(ids: readonly SegmentId[], segments: readonly Segment[]): ReadonlyMap<SegmentId, string> {
-  const texts = new Map(segments.map((segment) => [segment.id, segment.text]));
-  const absent = ids.find((id) => !texts.has(id));
+function piecesById(
+  ids: readonly SegmentId[],
+  segments: readonly Segment[],
+): ReadonlyMap<SegmentId, PromptPiece> {
+  const pieces = new Map<SegmentId, PromptPiece>(segments.map(({ id, ...piece }) => [id, piece]));
+  const absent = ids.find((id) => !pieces.has(id));
   if (absent !== undefined) {
     throw new CoppiceError("not_found", `expected segment ${absent} from the coordinator, found none`);
   }
-  return texts;
+  return pieces;
 }
 
-/** Texts by id, least recently used first (a Map keeps the order of insertion). */
-class HeldTexts {
+/** Pieces by id, least recently used first (a Map keeps the order of insertion). */
+class HeldPieces {
   bytes = 0;
-  readonly #texts = new Map<SegmentId, string>();
+  readonly #pieces = new Map<SegmentId, PromptPiece>();
   readonly #bytesMax: number;
 
   constructor(bytesMax: number) {
     this.#bytesMax = bytesMax;
   }
 
-  get(id: SegmentId): string | undefined {
-    const text = this.#texts.get(id);
-    if (text === undefined) return undefined;
-    this.#texts.delete(id);
-    this.#texts.set(id, text);
-    return text;
+  get(id: SegmentId): PromptPiece | undefined {
+    const piece = this.#pieces.get(id);
+    if (piece === undefined) return undefined;
+    this.#pieces.delete(id);
+    this.#pieces.set(id, piece);
+    return piece;
   }
 
-  put(id: SegmentId, text: string): void {
-    const bytes = cost(text);
-    if (bytes > this.#bytesMax || this.#texts.has(id)) return;
-    this.#texts.set(id, text);
+  put(id: SegmentId, piece: PromptPiece): void {
+    const bytes = cost(piece);
+    if (bytes > this.#bytesMax || this.#pieces.has(id)) return;
+    this.#pieces.set(id, piece);
     this.bytes += bytes;
-    for (const [oldest, old] of this.#texts) {
+    for (const [oldest, old] of this.#pieces) {
       if (this.bytes <= this.#bytesMax) return;
-      this.#texts.delete(oldest);
+      this.#pieces.delete(oldest);
       this.bytes -= cost(old);
     }
   }
 }
 
-function cost(text: string): number {
-  return text.length * 2 + ENTRY_OVERHEAD_BYTES;
+function cost({ text, tokens }: PromptPiece): number {
+  return text.length * 2 + (tokens?.length ?? 0) * 8 + ENTRY_OVERHEAD_BYTES;
 }

@@ -1,12 +1,15 @@
 /** The asks of a task that are not settled, and the lines in which those wait that are in no job yet. */
 import type { Ask } from "../search/program.ts";
 import type { Reservation } from "./ledger.ts";
+import type { Route } from "./routes.ts";
 
 /** An ask that is not settled. */
 export interface OpenAsk {
   readonly ask: Ask;
   /** Position among the asks of the task: rows stand in this order. */
   readonly issued: number;
+  /** Where it goes. */
+  readonly route: Route;
   /** Nobody wants the answer; it stays until the worker says that it stopped. */
   isWithdrawn: boolean;
   /** The job that carries it; null while it waits for room or budget. */
@@ -17,9 +20,6 @@ export interface OpenAsk {
   /** While its entry is on its way to disk: what a second report of it waits for. */
   accepting: Promise<void> | null;
 }
-
-/** Where an ask goes: to the task's home host (rollouts, process rewards) or to a verification worker. */
-export type Destination = "host" | "verifier";
 
 /** Asks that wait, first come first served; a withdrawn one is forgotten where it stands. */
 export class Backlog {
@@ -73,10 +73,6 @@ export class Backlog {
   }
 }
 
-export function destinationOf(ask: Ask): Destination {
-  return ask.kind === "verify" && ask.role === "outcome" ? "verifier" : "host";
-}
-
 /** Rollouts are siblings when they continue one prefix; verifications go together whatever they judge. */
 function isSamePlace(a: Ask, b: Ask): boolean {
   return a.kind !== "sample" || a.prefix === b.prefix;
@@ -84,6 +80,6 @@ function isSamePlace(a: Ask, b: Ask): boolean {
 
 /** One that was dispatched before holds its reservation already; the others still need one. */
 function groupOf({ ask, reservation }: OpenAsk): string {
-  if (ask.kind === "verify") return `verify ${ask.role}`;
+  if (ask.kind === "verify") return `verify ${ask.role} ${ask.tool}`;
   return `sample ${reservation === null ? "new" : "again"} ${JSON.stringify(ask.options)}`;
 }

@@ -4,14 +4,13 @@ import type { Job, Sampling } from "../queue/job.ts";
 import type { SampleOptions } from "../search/program.ts";
 import type { OpenAsk } from "./backlog.ts";
 import { NOTHING, type Amount } from "./ledger.ts";
-import type { Sweep } from "./sweep.ts";
 import type { TaskRun } from "./task-run.ts";
 
 /** Siblings, at least one, as one job. Retains the segments that it names, through the task. */
 export function jobOf(
   task: TaskRun,
   asks: readonly OpenAsk[],
-  run: { readonly id: string; readonly sweep: Sweep; readonly attempt: number },
+  run: { readonly id: string; readonly attempt: number },
 ): Job {
   const first = asks[0];
   if (first === undefined) throw new Error("a job carries at least one ask");
@@ -27,23 +26,24 @@ export function jobOf(
       id: `r${hash}`,
       kind: "rollout",
       prefix: task.segmentsOf(first.ask.prefix),
+      depth: first.ask.prefix.depth,
       sampling: samplingOf(task.arm.sampling, first.ask.options),
       asks: asks.flatMap(({ ask }) =>
         ask.kind === "sample" ? [{ id: ask.id, sample: ask.sample, seed: task.seedOf(ask) }] : [],
       ),
     };
   }
-  const { verifier, processVerifier } = run.sweep;
-  const spec = first.ask.role === "process" ? processVerifier : verifier;
-  if (spec === null)
-    throw new Error(`strategy ${task.arm.strategy.name} asks for a process verifier, the sweep has none`);
   return {
     ...base,
     id: `v${hash}`,
     kind: "verification",
     problemData: task.writtenSegment(JSON.stringify(task.problem)),
-    verifier: task.writtenSegment(JSON.stringify(spec)),
-    asks: asks.map(({ ask }) => ({ id: ask.id, candidate: task.segmentsOf(ask.prefix) })),
+    verifier: task.writtenSegment(JSON.stringify(task.routes.specOf(first.ask))),
+    asks: asks.flatMap(({ ask }) =>
+      ask.kind === "verify"
+        ? [{ id: ask.id, candidate: task.candidateOf(ask), seed: task.verifierSeedOf(ask) }]
+        : [],
+    ),
   };
 }
 

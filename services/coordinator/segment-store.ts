@@ -3,16 +3,20 @@
  * it settles, so the store grows with what is open (I6).
  */
 import { createHash } from "node:crypto";
-import type { Segment, SegmentId } from "../queue/job.ts";
+import type { PromptPiece, Segment, SegmentId } from "../queue/job.ts";
 import { CoppiceError } from "../runtime/errors.ts";
 
-/** The content address of a segment: equal text behind an equal parent is an equal id, on every machine. */
-export function segmentId(parent: SegmentId | null, text: string): SegmentId {
+/**
+ * The content address of a segment: equal text (and tokens, where they are known) behind an equal parent is an equal id, on
+ * every machine.
+ */
+export function segmentId(parent: SegmentId | null, { text, tokens }: PromptPiece): SegmentId {
   const hash = createHash("sha256");
   hash
     .update(parent ?? "root")
     .update("\0")
     .update(text);
+  if (tokens !== undefined) hash.update("\0").update(tokens.join(" "));
   return hash.digest("hex").slice(0, 32);
 }
 

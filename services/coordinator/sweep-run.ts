@@ -20,7 +20,8 @@ import { costOf, entryOf, isAnswerTo, isOutdated, isOverrun } from "./report-ent
 import { RunFiles } from "./run-files.ts";
 import type { RunParts } from "./run-parts.ts";
 import type { Summary, SweepEvent, SweepState, SweepStatus } from "./status.ts";
-import type { Sweep } from "./sweep.ts";
+import { Routes } from "./routes.ts";
+import type { Arm, Sweep } from "./sweep.ts";
 import { budgetOf, statusOf } from "./sweep-status.ts";
 import type { SettledState } from "./tally.ts";
 import { TaskDispatch } from "./task-dispatch.ts";
@@ -42,6 +43,7 @@ export class Run implements SweepRun, JobOwner {
   readonly #openedMs = new Map<string, number>();
   readonly #settling = new WeakSet<TaskRun>();
   readonly #line: TaskLine;
+  readonly #routes: ReadonlyMap<Arm, Routes>;
   readonly #dispatch: TaskDispatch;
   readonly #watchers = new Watchers();
   readonly #timers: Timers;
@@ -73,15 +75,17 @@ export class Run implements SweepRun, JobOwner {
     this.#timers = new Timers(options.parts.clock);
     this.#startedMs = options.parts.clock.monotonicMs();
     this.#line = new TaskLine(options.sweep, options.past.settled);
+    this.#routes = new Map(options.sweep.arms.map((arm) => [arm, new Routes(options.sweep, arm)]));
     this.#dispatch = new TaskDispatch({
       id: options.id,
-      sweep: options.sweep,
+      model: options.sweep.model,
       attempt: this.#attempt,
       siblingsMax: options.parts.limits.siblingsMax,
       dispatcher: options.parts.dispatcher,
       ledger: options.past.ledger,
       owner: this,
       outOfBudget: (task, open) => this.#lose(task, open, this.#budgetLoss()),
+      onMissing: (message) => this.notice(message),
     });
     this.ended = new Promise((resolve, reject) => {
       this.#resolveEnded = resolve;
@@ -191,7 +195,8 @@ export class Run implements SweepRun, JobOwner {
   returned(job: Job, asks: readonly string[]): void {
     const task = this.#tasks.get(job.task);
     if (task === undefined) return;
-    task.host = null;
+    for (const [model, host] of task.homes)
+      if (this.#parts.dispatcher.host(host) === null) task.homes.delete(model);
     for (const id of asks) {
       const open = task.asks.get(id);
       if (open === undefined || open.accepting !== null) continue;
@@ -269,6 +274,7 @@ export class Run implements SweepRun, JobOwner {
       arm,
       problem,
       prompt: prompt.text,
+      routes: this.#routes.get(arm) ?? new Routes(this.#sweep, arm),
       sweepSeed: this.#sweep.seed,
       isDeterministic: this.#sweep.deterministic,
       retain: (segment) => this.#parts.segments.retain(segment),
@@ -405,7 +411,7 @@ export class Run implements SweepRun, JobOwner {
     const { dispatcher, segments } = this.#parts;
     for (const open of task.asks.values()) if (open.job !== null) dispatcher.settled(open.job, open.ask.id);
     for (const id of task.segmentIds) segments.release(id);
-    if (task.host !== null) dispatcher.placed(task.host, -1);
+    for (const host of task.homes.values()) dispatcher.placed(host, -1);
   }
 
   #endIfAllSettled(): void {

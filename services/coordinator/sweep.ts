@@ -52,6 +52,8 @@ export type HostSpec =
       readonly id: string;
       readonly url: string;
       readonly api_key_env: string | null;
+      /** Null: the sweep's. */
+      readonly model: string | null;
       readonly concurrency: number;
       readonly timeout_ms: number;
     }

@@ -1,22 +1,22 @@
 /**
  * Puts the asks of a task into jobs and the jobs into lanes, as far as there is room and budget: reserve, coalesce
- * siblings, place. Owns nothing; the runner calls it for its open tasks, oldest first.
+ * siblings, place. Owns nothing but what it has said already; the runner calls it for its open tasks, oldest first.
  *
  * Invariant I3: no rollout is dispatched without a reservation of its worst case.
  */
-import type { OpenAsk } from "./backlog.ts";
+import type { Backlog, OpenAsk } from "./backlog.ts";
 import type { Dispatcher, JobOwner } from "./scheduler/dispatcher.ts";
 import { hostLane, verifierLane } from "./scheduler/dispatcher.ts";
 import { jobOf, worstOf } from "./job-of.ts";
 import type { Ledger } from "./ledger.ts";
-import { canServe, place } from "./scheduler/placement.ts";
-import type { Sweep } from "./sweep.ts";
+import { describeRoute, type HostRoute, type VerifierRoute } from "./routes.ts";
+import { canServe, isFit, place } from "./scheduler/placement.ts";
 import type { TaskRun } from "./task-run.ts";
 
 export interface TaskDispatchOptions {
   /** Of the sweep. */
   readonly id: string;
-  readonly sweep: Sweep;
+  readonly model: string;
   readonly attempt: number;
   /** Sibling asks in one job. */
   readonly siblingsMax: number;
@@ -25,10 +25,13 @@ export interface TaskDispatchOptions {
   readonly owner: JobOwner;
   /** The budget has no room for this ask and never will have. */
   readonly outOfBudget: (task: TaskRun, open: OpenAsk) => void;
+  /** Told once of each kind of host that asks wait for and nobody offers. */
+  readonly onMissing: (message: string) => void;
 }
 
 export class TaskDispatch {
   readonly #options: TaskDispatchOptions;
+  readonly #missing = new Set<string>();
 
   constructor(options: TaskDispatchOptions) {
     this.#options = options;
@@ -36,17 +39,19 @@ export class TaskDispatch {
 
   /** Whether hosts have more room than the asks of these tasks will fill: then another task may be opened (I6). */
   hasRoomFor(tasks: Iterable<TaskRun>, waitingVerificationsMax: number): boolean {
-    const { dispatcher, sweep } = this.#options;
+    const { dispatcher, model } = this.#options;
     let asks = 0;
     let verifications = 0;
     for (const task of tasks) {
-      asks += task.waiting("host");
-      verifications += task.waiting("verifier");
+      for (const [route, line] of task.waiting()) {
+        if (route.kind === "host" && route.model === model) asks += line.size;
+        else verifications += line.size;
+      }
     }
     if (verifications > waitingVerificationsMax) return false;
     let room = 0;
     for (const host of dispatcher.hosts) {
-      if (!canServe(host, { model: sweep.model, needsScore: false })) continue;
+      if (!canServe(host, { model, can: new Set() })) continue;
       room += dispatcher.room(hostLane(host.facts.id));
     }
     return asks < room;
@@ -54,42 +59,45 @@ export class TaskDispatch {
 
   /** Dispatches what it can of this task. What it can't now waits for a call when there is more room. */
   fill(task: TaskRun): void {
-    this.#fillHost(task);
-    this.#fillVerifier(task);
+    for (const [route, line] of task.waiting()) {
+      if (route.kind === "host") this.#fillHost(task, route, line);
+      else this.#fillVerifier(task, route, line);
+    }
   }
 
-  #fillHost(task: TaskRun): void {
+  #fillHost(task: TaskRun, route: HostRoute, line: Backlog): void {
     const { dispatcher, ledger, siblingsMax, outOfBudget } = this.#options;
-    for (let head = task.head("host"); head !== null; head = task.head("host")) {
-      const host = this.#homeOf(task);
+    for (let head = line.head(); head !== null; head = line.head()) {
+      const host = this.#homeOf(task, route);
       const room = host === null ? 0 : dispatcher.room(hostLane(host));
       if (host === null || room === 0) return;
       const fitting = this.#fitting(task, head, Math.min(room, siblingsMax));
       if (fitting > 0) {
-        const asks = task.takeSiblings("host", fitting);
+        const asks = line.takeSiblings(fitting);
         for (const open of asks) open.reservation ??= ledger.reserve(worstOf(task, open));
         this.#dispatch(task, asks, hostLane(host));
       } else if (ledger.canEverFit(worstOf(task, head))) {
         return;
       } else {
-        for (const open of task.takeSiblings("host", 1)) outOfBudget(task, open);
+        for (const open of line.takeSiblings(1)) outOfBudget(task, open);
       }
     }
   }
 
-  #fillVerifier(task: TaskRun): void {
-    const { dispatcher, siblingsMax, sweep } = this.#options;
-    const lane = verifierLane(sweep.verifier.kind);
-    while (task.waiting("verifier") > 0) {
+  #fillVerifier(task: TaskRun, { verifier }: VerifierRoute, line: Backlog): void {
+    const { dispatcher, siblingsMax } = this.#options;
+    const lane = verifierLane(verifier);
+    while (line.size > 0) {
       const max = Math.min(dispatcher.room(lane), siblingsMax);
-      if (max === 0) return;
-      this.#dispatch(task, task.takeSiblings("verifier", max), lane);
+      if (max === 0)
+        return this.#miss(dispatcher.has(lane), `a verification worker that offers "${verifier}"`);
+      this.#dispatch(task, line.takeSiblings(max), lane);
     }
   }
 
   #dispatch(task: TaskRun, asks: readonly OpenAsk[], lane: string): void {
-    const { id, sweep, attempt, dispatcher, owner } = this.#options;
-    const job = jobOf(task, asks, { id, sweep, attempt });
+    const { id, attempt, dispatcher, owner } = this.#options;
+    const job = jobOf(task, asks, { id, attempt });
     for (const open of asks) {
       open.job = job.id;
       open.dispatches += 1;
@@ -103,16 +111,25 @@ export class TaskDispatch {
     return head.reservation === null ? this.#options.ledger.fitting(worstOf(task, head), max) : max;
   }
 
-  /** The task's home host; a task without one, or whose host is gone, is placed. Null while no host can serve it. */
-  #homeOf(task: TaskRun): string | null {
-    const { dispatcher, sweep } = this.#options;
-    if (task.host !== null && dispatcher.host(task.host)?.isReady === true) return task.host;
-    // The parameters were validated against the strategy's own declaration when the sweep was parsed.
-    const needsScore = task.arm.strategy.needs(task.arm.parameters as never).processVerifier === true;
-    const home = place(dispatcher.hosts, { model: sweep.model, needsScore });
-    if (home === null) return null;
-    task.host = home.facts.id;
-    dispatcher.placed(task.host, 1);
-    return task.host;
+  /** The home host of a task's tree for a model; a tree without one, or whose host is gone, is placed. Null: nobody can serve it. */
+  #homeOf(task: TaskRun, route: HostRoute): string | null {
+    const { dispatcher } = this.#options;
+    const known = task.homes.get(route.model);
+    if (known !== undefined && dispatcher.host(known)?.isReady === true) return known;
+    const home = place(dispatcher.hosts, route);
+    if (home === null) {
+      const isComing = [...dispatcher.hosts].some(({ facts }) => isFit(facts, route));
+      this.#miss(isComing, describeRoute(route));
+      return null;
+    }
+    task.homes.set(route.model, home.facts.id);
+    dispatcher.placed(home.facts.id, 1);
+    return home.facts.id;
+  }
+
+  #miss(isThere: boolean, what: string): void {
+    if (isThere || this.#missing.has(what)) return;
+    this.#missing.add(what);
+    this.#options.onMissing(`waiting for ${what}; there is none`);
   }
 }

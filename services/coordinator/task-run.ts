@@ -8,12 +8,13 @@
  */
 import { messageOf } from "../runtime/errors.ts";
 import { createRandom, deriveSeed } from "../runtime/random.ts";
-import type { Segment, SegmentId } from "../queue/job.ts";
+import type { PromptPiece, Segment, SegmentId } from "../queue/job.ts";
 import type { Answer, AskId, Candidate, Prefix, SampleAsk, VerifyAsk } from "../search/program.ts";
 import { rootPrefix, Search, type Step } from "../search/search.ts";
-import { Backlog, type Destination, destinationOf, type OpenAsk } from "./backlog.ts";
+import { Backlog, type OpenAsk } from "./backlog.ts";
 import type { AnswerEntry, LossEntry, SpentEntry } from "./journal-entry.ts";
 import { rolloutLine, type RolloutRow } from "./rollout-row.ts";
+import type { Route, Routes } from "./routes.ts";
 import { segmentId } from "./segment-store.ts";
 import { estimateTask } from "./task-estimates.ts";
 import type { Arm, Problem } from "./sweep.ts";
@@ -35,6 +36,8 @@ export interface TaskRunOptions {
   readonly problem: Problem;
   /** The rendered prompt. */
   readonly prompt: string;
+  /** Of the arm. */
+  readonly routes: Routes;
   readonly sweepSeed: number;
   readonly isDeterministic: boolean;
   /** Called once per segment that the task's jobs may name. */
@@ -51,12 +54,15 @@ export class TaskRun {
   readonly arm: Arm;
   readonly problem: Problem;
   readonly asks = new Map<AskId, OpenAsk>();
+  readonly routes: Routes;
   readonly #search: Search;
+  readonly #root: Prefix;
   readonly #sweepSeed: number;
   readonly #retain: (segment: Segment) => void;
   readonly #segments = new Map<Prefix, SegmentId>();
+  readonly #addresses = new Map<Prefix, SegmentId>();
   readonly #written = new Map<string, SegmentId>();
-  readonly #waiting: Record<Destination, Backlog> = { host: new Backlog(), verifier: new Backlog() };
+  readonly #waiting = new Map<Route, Backlog>();
   readonly #rows = new Map<AskId, RolloutRow>();
   /** Answers that the search holds back until their turn (`deterministic`): they become rows when they are told. */
   readonly #arrived = new Map<AskId, { readonly open: OpenAsk; readonly entry: AnswerEntry }>();
@@ -69,17 +75,19 @@ export class TaskRun {
   #refusal: string | null = null;
   #usage: Usage = NO_USAGE;
   #uniqueTokens: number | null = 0;
-  /** The host that keeps this task's tree; null until it is placed. */
-  host: string | null = null;
+  /** By model: the host that keeps this task's tree; none until it is placed. */
+  readonly homes = new Map<string, string>();
 
   constructor(options: TaskRunOptions) {
     this.id = taskId(options.arm, options.problem);
     this.ordinal = options.ordinal;
     this.arm = options.arm;
     this.problem = options.problem;
+    this.routes = options.routes;
     this.#retain = options.retain;
     this.#sweepSeed = options.sweepSeed;
     const root = rootPrefix(options.prompt);
+    this.#root = root;
     const { strategy, parameters } = options.arm;
     // The parameters were validated against the strategy's own declaration when the sweep was parsed.
     const { id, prompt, metadata } = options.problem;
@@ -119,25 +127,15 @@ export class TaskRun {
     this.#isBudgetLost = true;
   }
 
-  /** Asks that wait for room or budget. */
-  waiting(destination: Destination): number {
-    return this.#waiting[destination].size;
-  }
-
-  /** The ask that has waited longest, or null. */
-  head(destination: Destination): OpenAsk | null {
-    return this.#waiting[destination].head();
-  }
-
-  /** The first waiting ask and up to `max - 1` of its siblings: same prefix and sampling, or same verifier. */
-  takeSiblings(destination: Destination, max: number): readonly OpenAsk[] {
-    return this.#waiting[destination].takeSiblings(max);
+  /** Where asks wait for room or budget. */
+  *waiting(): Generator<readonly [Route, Backlog], void> {
+    for (const line of this.#waiting) if (line[1].size > 0) yield line;
   }
 
   /** The job that carried this ask is gone from its lane; the ask is asked again. */
   returned(open: OpenAsk): void {
     open.job = null;
-    this.#waiting[destinationOf(open.ask)].push(open);
+    this.#line(open.route).push(open);
   }
 
   /**
@@ -173,28 +171,61 @@ export class TaskRun {
     return deriveSeed(this.#sweepSeed, this.id, ask.id, ask.sample);
   }
 
+  /** The seed of a verification, for verifiers that sample. */
+  verifierSeedOf(ask: VerifyAsk): number {
+    return deriveSeed(this.#sweepSeed, this.id, ask.id, ask.role);
+  }
+
   /** The segments of a prefix, root first. */
   segmentsOf(prefix: Prefix): readonly SegmentId[] {
     const ids: SegmentId[] = [];
-    const path: Prefix[] = [];
-    for (let node: Prefix | null = prefix; node !== null; node = node.parent) path.push(node);
-    for (const node of path.toReversed()) {
+    for (const node of pathOf(prefix)) {
       let id = this.#segments.get(node);
       if (id === undefined) {
-        id = segmentId(ids.at(-1) ?? null, node.text);
+        const piece = this.#pieceOf(node);
+        id = segmentId(ids.at(-1) ?? null, piece);
         this.#segments.set(node, id);
-        this.#retain({ id, text: node.text });
+        this.#retain({ id, ...piece });
       }
       ids.push(id);
     }
     return ids;
   }
 
+  /** With the token ids that it was sampled as, where its rollout is this whole piece and the engine said them. */
+  #pieceOf({ text, ask }: Prefix): PromptPiece {
+    const result = ask === null ? undefined : this.#rows.get(ask)?.entry.result;
+    const isWhole = result?.kind === "rollout" && result.tokens !== undefined && result.text === text;
+    return isWhole ? { text, tokens: result.tokens } : { text };
+  }
+
+  /**
+   * What a verifier is shown of a path. A path behind a prompt that the program wrote is shown to the sweep's verifiers as
+   * what was said behind it, of the problem's own prompt.
+   */
+  candidateOf({ role, prefix }: VerifyAsk): readonly SegmentId[] {
+    const path = this.segmentsOf(prefix);
+    const isAsItStands = role === "likelihood" || role === "tool";
+    if (isAsItStands || prefix.depth + 1 === path.length) return path;
+    return [...this.segmentsOf(this.#root), ...path.slice(1)];
+  }
+
+  /** The content address of a prefix's text alone: how records find it again, whatever tokens an engine made of it. */
+  #addressOf(prefix: Prefix): SegmentId {
+    let address: SegmentId | null = null;
+    for (const node of pathOf(prefix)) {
+      const known: SegmentId = this.#addresses.get(node) ?? segmentId(address, { text: node.text });
+      this.#addresses.set(node, known);
+      address = known;
+    }
+    return address ?? "";
+  }
+
   /** A segment of its own, no continuation of anything: the problem, or a verifier's specification. */
   writtenSegment(text: string): SegmentId {
     let id = this.#written.get(text);
     if (id === undefined) {
-      id = segmentId(null, text);
+      id = segmentId(null, { text });
       this.#written.set(text, id);
       this.#retain({ id, text });
     }
@@ -259,7 +290,7 @@ export class TaskRun {
     const rows = [...this.#rows.values()].toSorted((a, b) => a.issued - b.issued);
     return rows.map((row) => {
       const { ask } = row;
-      const place = { seed: this.seedOf(ask), prefix: this.segmentsOf(ask.prefix).at(-1) ?? null };
+      const place = { seed: this.seedOf(ask), prefix: this.#addressOf(ask.prefix) };
       return rolloutLine(row, { task: this.id, problem: this.problem.id, strategy: this.arm.id, ...place });
     });
   }
@@ -306,6 +337,7 @@ export class TaskRun {
     for (const ask of step.asked) {
       const open: OpenAsk = {
         ask,
+        route: this.routes.of(ask),
         issued: this.#issued,
         isWithdrawn: false,
         job: null,
@@ -315,7 +347,7 @@ export class TaskRun {
       };
       this.#issued += 1;
       this.asks.set(ask.id, open);
-      this.#waiting[destinationOf(ask)].push(open);
+      this.#line(open.route).push(open);
     }
     const stopping: OpenAsk[] = [];
     for (const id of step.withdrawn) {
@@ -342,7 +374,13 @@ export class TaskRun {
     const open = this.asks.get(id);
     if (open === undefined) return;
     this.asks.delete(id);
-    if (open.job === null) this.#waiting[destinationOf(open.ask)].forget(open);
+    if (open.job === null) this.#line(open.route).forget(open);
+  }
+
+  #line(route: Route): Backlog {
+    let line = this.#waiting.get(route);
+    if (line === undefined) this.#waiting.set(route, (line = new Backlog()));
+    return line;
   }
 
   #account(open: OpenAsk, entry: AnswerEntry): void {
@@ -414,8 +452,17 @@ export class TaskRun {
   }
 }
 
+/** The pieces of a prefix, root first. */
+function pathOf(prefix: Prefix): readonly Prefix[] {
+  const path: Prefix[] = [];
+  for (let node: Prefix | null = prefix; node !== null; node = node.parent) path.push(node);
+  return path.toReversed();
+}
+
 function answerOf(entry: AnswerEntry): Answer {
   const { result } = entry;
   if (result.kind === "verdict") return { kind: "verdict", verdict: result };
-  return { kind: "rollout", rollout: { ...result, completionTokens: entry.usage.completionTokens } };
+  const { text, finishReason, stopString, meanLogprob } = result;
+  const { completionTokens } = entry.usage;
+  return { kind: "rollout", rollout: { text, finishReason, stopString, meanLogprob, completionTokens } };
 }

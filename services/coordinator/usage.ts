@@ -40,10 +40,9 @@ export function rolloutUsage(usage: AttemptUsage, attempt: number): Usage {
   };
 }
 
-/** A verification by inference. One that used no model reports no tokens at all, and none were used. */
+/** A verification. One that used no model reports that it used no tokens. */
 export function verificationUsage(usage: AttemptUsage): Usage {
-  const { promptTokens, completionTokens } = usage;
-  return { ...NO_USAGE, verifier_tokens: (promptTokens ?? 0) + (completionTokens ?? 0) };
+  return { ...NO_USAGE, verifier_tokens: addKnown(usage.promptTokens, usage.completionTokens) };
 }
 
 /** A withdrawn ask, as far as it had got. */

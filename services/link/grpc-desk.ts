@@ -24,7 +24,7 @@ import { rpcService } from "../runtime/rpc.ts";
 import type { RpcService } from "../runtime/rpc.ts";
 import { DEFAULT_LINK_LIMITS } from "./link-limits.ts";
 import type { LinkLimits } from "./link-limits.ts";
-import { name, reportFromWire, workerFromWire } from "./link-wire.ts";
+import { name, reportFromWire, segmentToWire, workerFromWire } from "./link-wire.ts";
 import type { Withdrawal, WorkerDesk } from "./link.ts";
 
 export interface WorkersServiceOptions {
@@ -81,7 +81,7 @@ export function serveWorkers(desk: WorkerDesk, options: WorkersServiceOptions = 
         }
       }
     },
-    segments: (request) => ({ segments: segmentsThatFit(desk, request, limits) }),
+    segments: (request) => ({ segments: segmentsThatFit(desk, request, limits).map(segmentToWire) }),
     leave(request) {
       const worker = name(request.worker, "worker");
       lines.get(worker)?.end(null);
@@ -257,7 +257,7 @@ function segmentsThatFit(desk: WorkerDesk, request: SegmentsRequest, limits: Lin
   const found = desk.segments(ids.map((id, index) => name(id, `ids[${index}]`)));
   let bytes = 0;
   const end = found.findIndex((segment, index) => {
-    bytes += Buffer.byteLength(segment.text) + segment.id.length + 16;
+    bytes += Buffer.byteLength(segment.text) + 4 * (segment.tokens?.length ?? 0) + segment.id.length + 16;
     return index > 0 && bytes > limits.segmentsBytesMax;
   });
   return found.slice(0, end === -1 ? found.length : end);

@@ -22,7 +22,7 @@ import type { RpcLimits } from "../runtime/rpc-types.ts";
 import { Backoff } from "./backoff.ts";
 import { DEFAULT_LINK_LIMITS } from "./link-limits.ts";
 import type { LinkLimits } from "./link-limits.ts";
-import { reportToWire, sizeOfReport, workerToWire } from "./link-wire.ts";
+import { reportToWire, segmentFromWire, sizeOfReport, workerToWire } from "./link-wire.ts";
 import type { CoordinatorLink, Registration, Withdrawal, WorkerFacts } from "./link.ts";
 
 /** What the link tells of its line, for logs and metrics. */
@@ -321,7 +321,7 @@ class GrpcLink implements CoordinatorLink {
           { worker: this.#worker ?? "", ids: wanted },
           { signal: until },
         );
-        for (const { id, text } of checkOrder(segments, wanted)) found.push({ id, text });
+        for (const segment of checkOrder(segments, wanted)) found.push(segmentFromWire(segment));
       } catch (error) {
         const waitMs = backoff.nextMs();
         if (
@@ -376,7 +376,10 @@ function lostReport(report: Report): CoppiceError {
   );
 }
 
-function checkOrder(segments: readonly Segment[], wanted: readonly SegmentId[]): readonly Segment[] {
+function checkOrder<S extends { readonly id: SegmentId }>(
+  segments: readonly S[],
+  wanted: readonly SegmentId[],
+): readonly S[] {
   if (segments.length === 0)
     throw new CoppiceError("data_loss", `segments: expected ${wanted[0]} first, found nothing`);
   segments.forEach((segment, index) => {

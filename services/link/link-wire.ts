@@ -13,15 +13,21 @@ import type {
   HostFacts as WireHost,
   RegisterRequest,
   RegisterRequestSchema,
+  Segment as WireSegment,
+  SegmentSchema,
 } from "../../proto/gen/coppice/v1/workers_pb.ts";
-import type { AttemptUsage, Report, VerdictResult } from "../queue/job.ts";
+import { isAbility } from "../queue/job.ts";
+import type { Ability, AttemptUsage, Report, Segment, VerdictResult } from "../queue/job.ts";
 import { CoppiceError } from "../runtime/errors.ts";
 import type { HostFacts, WorkerFacts } from "./link.ts";
+import { tokensFromWire, tokensToWire } from "./token-bytes.ts";
 
 /** Longest id or name that is taken, in characters. */
 export const NAME_CHARS_MAX = 1_024;
 /** Kinds of verifier that one worker may offer. */
 export const VERIFIERS_MAX = 64;
+/** Abilities that one host may claim. */
+export const ABILITIES_MAX = 64;
 
 /** Throws "invalid_argument" where a count is not one: such a message could not be encoded, nor any batch with it. */
 export function reportToWire(report: Report): MessageInitShape<typeof ReportSchema> {
@@ -51,6 +57,9 @@ function resultToWire(
           finishReason: result.finishReason === "stop" ? FinishReason.STOP : FinishReason.LENGTH,
           ...present("stopString", result.stopString),
           ...present("meanLogprob", result.meanLogprob),
+          ...(result.tokens === undefined
+            ? {}
+            : { tokens: tokensToWire(result.tokens, "report.result.rollout.tokens") }),
         },
       };
     case "verdict":
@@ -91,7 +100,7 @@ export function reportFromWire(wire: WireReport | undefined, at: string): Report
 function resultFromWire(result: WireReport["result"], at: string): Report["result"] {
   switch (result.case) {
     case "rollout": {
-      const { text, stopString = null, meanLogprob = null } = result.value;
+      const { text, stopString = null, meanLogprob = null, tokens } = result.value;
       if (meanLogprob !== null) finite(meanLogprob, `${at}.rollout.mean_logprob`);
       return {
         kind: "rollout",
@@ -99,6 +108,7 @@ function resultFromWire(result: WireReport["result"], at: string): Report["resul
         finishReason: finishReasonFromWire(result.value.finishReason, `${at}.rollout.finish_reason`),
         stopString,
         meanLogprob,
+        ...(tokens === undefined ? {} : { tokens: tokensFromWire(tokens, `${at}.rollout.tokens`) }),
       };
     }
     case "verdict": {
@@ -167,7 +177,7 @@ export function workerToWire(facts: WorkerFacts): MessageInitShape<typeof Regist
       },
     };
   }
-  const { kvCapacityTokens, contextTokens, ...host } = offers.host;
+  const { kvCapacityTokens, contextTokens, can, ...host } = offers.host;
   return {
     worker: facts.id,
     offers: {
@@ -175,6 +185,7 @@ export function workerToWire(facts: WorkerFacts): MessageInitShape<typeof Regist
       value: {
         host: {
           ...host,
+          can: [...can],
           concurrency: count(host.concurrency, "host.concurrency"),
           ...present(
             "kvCapacityTokens",
@@ -233,8 +244,31 @@ function hostFromWire(wire: WireHost | undefined, at: string): HostFacts {
     contextTokens:
       wire.contextTokens === undefined ? null : wholeFromWire(wire.contextTokens, `${at}.context_tokens`),
     reportsCachedTokens: wire.reportsCachedTokens,
-    canScore: wire.canScore,
+    can: abilitiesFromWire(wire.can, `${at}.can`),
   };
+}
+
+/** What this coordinator knows nothing of is left out: a newer worker's host can do that too. */
+function abilitiesFromWire(can: readonly string[], at: string): readonly Ability[] {
+  if (can.length > ABILITIES_MAX)
+    throw new CoppiceError(
+      "invalid_argument",
+      `${at}: expected at most ${ABILITIES_MAX}, found ${can.length}`,
+    );
+  return can.filter((ability) => isAbility(ability));
+}
+
+/** A segment's token ids, where it has some. */
+export function segmentToWire({ tokens, ...segment }: Segment): MessageInitShape<typeof SegmentSchema> {
+  if (tokens === undefined) return segment;
+  return { ...segment, tokens: tokensToWire(tokens, "segments.tokens") };
+}
+
+/** Throws "invalid_argument" where its tokens are none. */
+export function segmentFromWire({ id, text, tokens }: WireSegment): Segment {
+  return tokens === undefined
+    ? { id, text }
+    : { id, text, tokens: tokensFromWire(tokens, "segments.tokens") };
 }
 
 /** An id or a name: present and not too long. Throws "invalid_argument". */
@@ -310,9 +344,10 @@ export function sizeOfReport(report: Report): number {
         : result.kind === "failure"
           ? [result.reason, result.message]
           : [];
+  const tokens = result.kind === "rollout" ? (result.tokens?.length ?? 0) : 0;
   const names = [report.sweep, report.task, report.ask, report.job, report.worker, report.host];
   return [...texts, ...names].reduce(
     (bytes, text) => bytes + (text === null ? 0 : Buffer.byteLength(text)),
-    128,
+    128 + 4 * tokens,
   );
 }

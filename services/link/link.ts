@@ -4,7 +4,7 @@
  *
  * `CoordinatorLink` is what a worker holds; `WorkerDesk` is what the coordinator offers behind it.
  */
-import type { Report, Segment, SegmentId } from "../queue/job.ts";
+import type { Ability, Report, Segment, SegmentId } from "../queue/job.ts";
 
 /** A host as its driver's probe found it. */
 export interface HostFacts {
@@ -21,8 +21,8 @@ export interface HostFacts {
   readonly contextTokens: number | null;
   /** Whether it reports cached tokens; when not, they are unknown (I8). */
   readonly reportsCachedTokens: boolean;
-  /** Whether it can score a continuation (`process-reward` verifiers need it). */
-  readonly canScore: boolean;
+  /** What it can do beside sampling text. */
+  readonly can: readonly Ability[];
 }
 
 export interface WorkerFacts {

@@ -4,13 +4,19 @@
  * fetches those that it does not hold over its link (a prompt travels once per worker, not once per job).
  */
 
-/** Content address of a segment: 32 hex digits of SHA-256 over the parent's id and the segment's own text. */
+/** Content address of a segment: 32 hex digits of SHA-256 over the parent's id and the segment's own text and token ids. */
 export type SegmentId = string;
 
-/** A piece of a prefix; the text of a prefix is the concatenation of its segments' texts, root first. */
-export interface Segment {
-  readonly id: SegmentId;
+/** A piece of a prompt: its text and, where it was sampled and the engine gave them, the token ids that it was sampled as. */
+export interface PromptPiece {
   readonly text: string;
+  /** Exactly the tokens of `text`; absent where nobody knows them, and for text that was written. */
+  readonly tokens?: readonly number[];
+}
+
+/** A piece of a prefix; the text of a prefix is the concatenation of its segments' texts, root first. */
+export interface Segment extends PromptPiece {
+  readonly id: SegmentId;
 }
 
 /** How one rollout is sampled. Absent options take the engine's default. */
@@ -25,6 +31,52 @@ export interface Sampling {
   readonly maxTokens: number;
   /** Strings that end the rollout. The one that did is kept at the end of the rollout's text. */
   readonly stop: readonly string[];
+  /** Whether the mean log-probability of the sampled tokens is wanted. Absent: no. */
+  readonly logprobs?: boolean;
+  /** Whether the ids of the sampled tokens are wanted, because the rollout will be continued. Absent: no. */
+  readonly tokens?: boolean;
+  /** What the text must be. Absent: anything. */
+  readonly structure?: Structure;
+  /** The engine's own beam search of this width, instead of sampling. Absent: no. */
+  readonly beamWidth?: number;
+}
+
+/** A form that an engine holds a text to while it decodes. */
+export type Structure =
+  | { readonly kind: "json-schema"; readonly schema: Readonly<Record<string, unknown>> }
+  | { readonly kind: "regex"; readonly pattern: string }
+  /** GBNF for llama.cpp, EBNF for vLLM and SGLang. */
+  | { readonly kind: "grammar"; readonly grammar: string };
+
+/**
+ * What a host may be able to do beside sampling. `score`: the probability of one next token against another. `likelihood`:
+ * the log-probability of a given text. `reward`: the score of a reward model. `logprobs`, `tokens`: says them of what it
+ * samples. `beam-search`, `json-schema`, `regex`, `grammar`: the options of that name.
+ */
+export const ABILITIES = [
+  "score",
+  "likelihood",
+  "reward",
+  "logprobs",
+  "tokens",
+  "beam-search",
+  "json-schema",
+  "regex",
+  "grammar",
+] as const;
+export type Ability = (typeof ABILITIES)[number];
+
+export function isAbility(name: string): name is Ability {
+  return (ABILITIES as readonly string[]).includes(name);
+}
+
+/** What a host must be able to do for this sampling. Token ids are welcome, never necessary: text stands in for them. */
+export function abilitiesFor(sampling: Sampling): readonly Ability[] {
+  return [
+    ...(sampling.logprobs === true ? (["logprobs"] as const) : []),
+    ...(sampling.structure === undefined ? [] : [sampling.structure.kind]),
+    ...(sampling.beamWidth === undefined ? [] : (["beam-search"] as const)),
+  ];
 }
 
 export interface RolloutAsk {
@@ -48,6 +100,8 @@ interface JobBase {
 export interface RolloutJob extends JobBase {
   readonly kind: "rollout";
   readonly prefix: readonly SegmentId[];
+  /** Pieces behind the rendered prompt; at least 1 where the prefix begins with a prompt that the program wrote. */
+  readonly depth: number;
   readonly sampling: Sampling;
   readonly asks: readonly RolloutAsk[];
 }
@@ -56,6 +110,8 @@ export interface VerificationAsk {
   readonly id: string;
   /** The candidate's path; the first segment is the rendered prompt, the rest is the candidate's text. */
   readonly candidate: readonly SegmentId[];
+  /** For verifiers that sample: derived from (sweep seed, task, ask). 31 bits. */
+  readonly seed: number;
 }
 
 /** Candidates or paths of one task for one verifier. */
@@ -110,8 +166,10 @@ export interface RolloutResult {
   readonly finishReason: "stop" | "length";
   /** The stop string that ended it; null when the model ended it itself or the length did. */
   readonly stopString: string | null;
-  /** Mean log-probability of the sampled tokens; null when the engine does not say. */
+  /** Mean log-probability of the sampled tokens; null when the engine does not say, or was not asked. */
   readonly meanLogprob: number | null;
+  /** Exactly the tokens of `text`; absent when the engine does not give them, or was not asked. */
+  readonly tokens?: readonly number[];
 }
 
 export interface VerdictResult {

@@ -82,7 +82,7 @@ export const ROLLOUT_WORKER: WorkerFacts = {
       kvCapacityTokens: null,
       contextTokens: 4096,
       reportsCachedTokens: false,
-      canScore: true,
+      can: ["score", "tokens"],
     },
   },
 };

@@ -7,7 +7,7 @@ import {
 } from "../../services/coordinator/scheduler/dispatcher.ts";
 import { place, type HostLoad } from "../../services/coordinator/scheduler/placement.ts";
 import type { HostFacts } from "../../services/link/link.ts";
-import type { Job } from "../../services/queue/job.ts";
+import type { Ability, Job } from "../../services/queue/job.ts";
 import type { Lanes } from "../../services/queue/lanes.ts";
 import { createMemoryLanes } from "../../services/queue/memory-lanes.ts";
 import { CoppiceError } from "../../services/runtime/errors.ts";
@@ -18,7 +18,7 @@ import { createVirtualClock, type VirtualClock } from "../support/virtual-clock.
 
 function host(id: string, concurrency = 4): HostFacts {
   const unknown = { kvCapacityTokens: null, contextTokens: null, reportsCachedTokens: false };
-  return { id, engine: "seeded", model: "m", concurrency, canScore: true, ...unknown };
+  return { id, engine: "seeded", model: "m", concurrency, can: ["score"], ...unknown };
 }
 
 function joinHost(id: string): void {
@@ -148,7 +148,7 @@ describe("placement", () => {
     openTasks,
     isReady,
   });
-  const needs = { model: "m", needsScore: false };
+  const needs = { model: "m", can: new Set<Ability>() };
 
   test("takes the host with the fewest open trees for its size, and the lower id in a tie", () => {
     expect(place([load(host("b"), 2), load(host("a"), 2)], needs)?.facts.id).toBe("a");
@@ -157,9 +157,9 @@ describe("placement", () => {
 
   test("passes over hosts that are not ready, serve another model, or cannot score where that is needed", () => {
     const other = { ...host("a"), model: "another" };
-    const dumb = { ...host("b"), canScore: false };
+    const dumb = { ...host("b"), can: [] };
     expect(place([load(other, 0), load(host("c"), 0, false)], needs)).toBeNull();
-    expect(place([load(dumb, 0)], { ...needs, needsScore: true })).toBeNull();
+    expect(place([load(dumb, 0)], { ...needs, can: new Set<Ability>(["score"]) })).toBeNull();
     expect(place([load(dumb, 0)], needs)?.facts.id).toBe("b");
     expect(place([load({ ...other, model: "*" }, 0)], needs)?.facts.id).toBe("a");
   });

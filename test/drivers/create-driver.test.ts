@@ -8,6 +8,7 @@ import { startOpenaiServer } from "../support/openai-server.ts";
 const options = { model: null, env: {}, clock: systemClock, random: createRandom(1) };
 const openai = {
   engine: "openai",
+  model: null,
   id: "h",
   url: "http://127.0.0.1:1",
   api_key_env: "KEY",

@@ -48,7 +48,10 @@ function sample(
   on: EmbeddedDriver,
   { prompt = PUZZLE, seed = 1, signal = never, ...sampling }: Ask = {},
 ): Promise<SampleAnswer> {
-  return on.sample({ prompt, problem: "p", sample: 0, seed, sampling: { ...SAMPLING, ...sampling } }, signal);
+  return on.sample(
+    { pieces: [{ text: prompt }], problem: "p", sample: 0, seed, sampling: { ...SAMPLING, ...sampling } },
+    signal,
+  );
 }
 
 async function textOf(on: EmbeddedDriver, ask: Ask): Promise<string> {
@@ -68,7 +71,7 @@ async function onFreshHost<T>(
   }
 }
 
-const request = { prompt: PATH, problem: "p", sample: 0, seed: 11, sampling: SAMPLING };
+const request = { pieces: [{ text: PATH }], problem: "p", sample: 0, seed: 11, sampling: SAMPLING };
 driverConformance("embedded", {
   open: async () => {
     const opened = createEmbeddedDriver({ modelPath, sequences: SEQUENCES });
@@ -79,7 +82,7 @@ driverConformance("embedded", {
   stopping: { ...request, sampling: { ...SAMPLING, temperature: 0, stop: ["\n"] } },
   lengthy: { ...request, sampling: { ...SAMPLING, maxTokens: 3 } },
   slow: { ...request, sampling: { ...SAMPLING, maxTokens: 200 } },
-  score: { prompt: `${PATH}?`, positive: " good", negative: " bad" },
+  score: { pieces: [{ text: `${PATH}?` }], positive: " good", negative: " bad" },
 });
 
 describe("the embedded host", () => {
@@ -90,7 +93,7 @@ describe("the embedded host", () => {
       kvCapacityTokens: SEQUENCES * 256,
       contextTokens: 256,
       reportsCachedTokens: true,
-      canScore: true,
+      can: ["score"],
     });
   });
 
@@ -215,7 +218,7 @@ describe("the embedded host", () => {
     await onFreshHost({}, async (fresh) => {
       await sample(fresh, { prompt: PATH });
       const score = (positive: string, negative: string) =>
-        fresh.score({ prompt: `${PATH}?`, positive, negative }, never);
+        fresh.score({ pieces: [{ text: `${PATH}?` }], positive, negative }, never);
       const good = await score(" good", " bad");
       const bad = await score(" bad", " good");
       expect(good.score).toBeGreaterThanOrEqual(0);
@@ -230,7 +233,7 @@ describe("the embedded host", () => {
   test("scores that are asked together are the scores that are asked alone, bit for bit", async () => {
     const paths = Array.from({ length: 40 }, (_, n) => `${PATH.replace("4 5 6 10", `4 5 6 ${n + 1}`)}?`);
     const score = async (host: Driver, prompt: string): Promise<number> =>
-      (await host.score({ prompt, positive: " good", negative: " bad" }, never)).score;
+      (await host.score({ pieces: [{ text: prompt }], positive: " good", negative: " bad" }, never)).score;
     await onFreshHost({ reproducible: true }, async (together) => {
       const company = paths.map((_, seed) => sample(together, { seed }));
       const found = await Promise.all(paths.map((path) => score(together, path)));
@@ -246,7 +249,7 @@ describe("the embedded host", () => {
 
   test("a score needs single, different tokens", async () => {
     const score = (positive: string, negative: string) =>
-      driver.score({ prompt: `${PATH}?`, positive, negative }, never);
+      driver.score({ pieces: [{ text: `${PATH}?` }], positive, negative }, never);
     await expect(score("wonderful", " bad")).rejects.toMatchObject({
       code: "invalid_argument",
       message: expect.stringMatching(/positive must be one token.*"wonderful" is \d+ tokens/),
@@ -313,7 +316,7 @@ describe("the embedded host", () => {
       const driver = createEmbeddedDriver({ modelPath: ${JSON.stringify(modelPath)}, sequences: 4 });
       const signal = new AbortController().signal;
       const sampling = ${JSON.stringify({ ...SAMPLING, maxTokens: 200, temperature: 3 })};
-      const sample = (seed) => driver.sample({ prompt: "4 5 6 10\\n", problem: "p", sample: 0, seed, sampling }, signal);
+      const sample = (seed) => driver.sample({ pieces: [{ text: "4 5 6 10\\n" }], problem: "p", sample: 0, seed, sampling }, signal);
       await sample(1);
       const running = Promise.allSettled([2, 3, 4, 5, 6].map(sample));
       await driver.close();

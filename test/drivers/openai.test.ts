@@ -14,7 +14,13 @@ import {
 
 const never = new AbortController().signal;
 const sampling = { temperature: 0.8, topP: 0.95, topK: 0, minP: 0, maxTokens: 64, stop: [] };
-const request: SampleRequest = { prompt: "4 5 6 10\n", problem: "g24-0900", sample: 0, seed: 7, sampling };
+const request: SampleRequest = {
+  pieces: [{ text: "4 5 6 10\n" }],
+  problem: "g24-0900",
+  sample: 0,
+  seed: 7,
+  sampling,
+};
 const quick: Partial<OpenaiLimits> = {
   backoffMs: 1,
   backoffMaxMs: 4,
@@ -60,8 +66,8 @@ for (const kind of ["vllm", "sglang", "llama-server", "other"] as const satisfie
     sibling: (sample) => ({ ...request, sample, seed: 100 + sample }),
     stopping: { ...request, seed: 3, sampling: { ...sampling, maxTokens: 512, stop: ["\n"] } },
     lengthy: { ...request, sampling: { ...sampling, maxTokens: 3 } },
-    slow: { ...request, prompt: HOLD },
-    score: { prompt: "5 6 6?", positive: " good", negative: " bad" },
+    slow: { ...request, pieces: [{ text: HOLD }] },
+    score: { pieces: [{ text: "5 6 6?" }], positive: " good", negative: " bad" },
   });
 }
 
@@ -73,7 +79,7 @@ describe("openai driver: what it sends and reads", () => {
     await driver.sample({ ...request, sampling: { ...sampling, topK: 20, minP: 0.1, stop: ["\n"] } }, never);
     expect(server.requests.at(-1)).toMatchObject({
       model: "tiny",
-      prompt: request.prompt,
+      prompt: "4 5 6 10\n",
       max_tokens: 64,
       temperature: 0.8,
       top_p: 0.95,
@@ -108,7 +114,7 @@ describe("openai driver: what it sends and reads", () => {
       kvCapacityTokens: 16_000,
       contextTokens: 4096,
       reportsCachedTokens: true,
-      canScore: true,
+      can: ["score"],
     });
     const llama = await open({ kind: "llama-server" });
     expect(await llama.driver.probe(never)).toMatchObject({
@@ -120,7 +126,7 @@ describe("openai driver: what it sends and reads", () => {
 
   it("probes a host whose context is too short for the usual probe", async () => {
     const { driver } = await open({ kind: "vllm", promptCharsMax: 20 });
-    expect(await driver.probe(never)).toMatchObject({ model: "tiny", canScore: true });
+    expect(await driver.probe(never)).toMatchObject({ model: "tiny", can: ["score"] });
   });
 
   it("says that cached tokens are unknown where the server does not report them", async () => {
@@ -153,7 +159,7 @@ describe("openai driver: what it sends and reads", () => {
   });
 
   it("computes the process reward from the listed probabilities", async () => {
-    const score = { prompt: "5 6 6?", positive: " good", negative: " bad" };
+    const score = { pieces: [{ text: "5 6 6?" }], positive: " good", negative: " bad" };
     const both = await open({ topLogprobs: { " good": Math.log(0.6), " bad": Math.log(0.2) } });
     expect((await both.driver.score(score, never)).score).toBeCloseTo(0.75);
     const one = await open({ topLogprobs: { " good": Math.log(0.6), x: Math.log(0.2) } });
@@ -166,8 +172,10 @@ describe("openai driver: what it sends and reads", () => {
 
   it("says that it cannot score where logprobs are refused", async () => {
     const { driver } = await open({ topLogprobs: null });
-    expect(await driver.probe(never)).toMatchObject({ canScore: false, reportsCachedTokens: true });
-    await expect(driver.score({ prompt: "?", positive: "a", negative: "b" }, never)).rejects.toMatchObject({
+    expect(await driver.probe(never)).toMatchObject({ can: [], reportsCachedTokens: true });
+    await expect(
+      driver.score({ pieces: [{ text: "?" }], positive: "a", negative: "b" }, never),
+    ).rejects.toMatchObject({
       code: "unimplemented",
     });
   });
@@ -176,7 +184,7 @@ describe("openai driver: what it sends and reads", () => {
     const { server, driver } = await open();
     const abort = new AbortController();
     const slow = driver.sample(
-      { ...request, prompt: HOLD, onUsage: () => abort.abort(new Error("withdrawn")) },
+      { ...request, pieces: [{ text: HOLD }], onUsage: () => abort.abort(new Error("withdrawn")) },
       abort.signal,
     );
     await expect(slow).rejects.toThrow("withdrawn");
@@ -294,7 +302,7 @@ describe("openai driver: hosts that misbehave", () => {
 
   it("gives up on a stream that falls silent", async () => {
     const { driver } = await afterProbe({ idleMs: 50 });
-    await expect(driver.sample({ ...request, prompt: HOLD }, never)).rejects.toMatchObject({
+    await expect(driver.sample({ ...request, pieces: [{ text: HOLD }] }, never)).rejects.toMatchObject({
       code: "deadline_exceeded",
     });
   });

@@ -39,7 +39,7 @@ async function open(rows: readonly (Readonly<Record<string, unknown>> | string)[
 }
 
 function ask(over: Partial<SampleRequest> = {}): SampleRequest {
-  return { prompt: "4 5 6 10", problem: "p", sample: 0, seed: 1, sampling, ...over };
+  return { pieces: [{ text: "4 5 6 10" }], problem: "p", sample: 0, seed: 1, sampling, ...over };
 }
 
 driverConformance("replay", {
@@ -59,7 +59,7 @@ driverConformance("replay", {
   stopping: ask({ sample: 2, sampling: { ...sampling, stop: ["\n"] } }),
   lengthy: ask({ problem: "long" }),
   slow: { skip: "a record is served at once" },
-  score: { prompt: "?", positive: " good", negative: " bad" },
+  score: { pieces: [{ text: "?" }], positive: " good", negative: " bad" },
 });
 
 describe("replay driver: which record answers", () => {
@@ -81,9 +81,9 @@ describe("replay driver: which record answers", () => {
     ]);
     expect((await driver.sample(ask(), never)).result.text).toBe("by problem");
     expect((await driver.sample(ask({ problem: "other" }), never)).result.text).toBe("by prompt");
-    await expect(driver.sample(ask({ problem: "other", prompt: "4 5 6 10\n" }), never)).rejects.toMatchObject(
-      { code: "not_found" },
-    );
+    await expect(
+      driver.sample(ask({ problem: "other", pieces: [{ text: "4 5 6 10\n" }] }), never),
+    ).rejects.toMatchObject({ code: "not_found" });
   });
 
   it("never invents: a sample that is not on record is an error that is not retried", async () => {
@@ -98,7 +98,7 @@ describe("replay driver: which record answers", () => {
   it("does not serve a whole answer as the next step of one", async () => {
     const driver = await open([{ problem: "p", prompt: "4 5 6 10", text: "the whole answer" }]);
     await expect(
-      driver.sample(ask({ prompt: "4 5 6 10 step 1", depth: 1, prefix: "ff" }), never),
+      driver.sample(ask({ pieces: [{ text: "4 5 6 10 step 1" }], depth: 1, prefix: "ff" }), never),
     ).rejects.toThrow(/at depth 1/);
   });
 
@@ -226,7 +226,10 @@ describe("replay driver: the published records", () => {
       for (let problem = 900; problem < 1000; problem += 1) {
         const answers = await Promise.all(
           Array.from({ length: 100 }, (_, sample) =>
-            driver.sample(ask({ problem: `g24-0${problem}`, prompt: "any template", sample }), never),
+            driver.sample(
+              ask({ problem: `g24-0${problem}`, pieces: [{ text: "any template" }], sample }),
+              never,
+            ),
           ),
         );
         expect(answers).toHaveLength(100);

@@ -9,6 +9,7 @@ export function rolloutJob(id: string): RolloutJob {
     task: "task-1",
     problem: "problem-1",
     prefix: ["0123456789abcdef0123456789abcdef"],
+    depth: 0,
     sampling: { temperature: 0.8, topP: 1, topK: 0, minP: 0, maxTokens: 64, stop: ["\n"] },
     asks: [{ id: `${id}/0`, sample: 0, seed: 7 }],
   };

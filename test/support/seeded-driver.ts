@@ -5,13 +5,8 @@
 import { createHash } from "node:crypto";
 import { CoppiceError } from "../../services/runtime/errors.ts";
 import { createRandom } from "../../services/runtime/random.ts";
-import type {
-  Driver,
-  SampleAnswer,
-  SampleRequest,
-  ScoreAnswer,
-  ScoreRequest,
-} from "../../workers/rollout/driver.ts";
+import type { Driver, SampleAnswer, SampleRequest } from "../../workers/rollout/driver.ts";
+import { promptText } from "../../workers/rollout/prompt.ts";
 
 export interface SeededDriverOptions {
   readonly concurrency?: number;
@@ -28,7 +23,7 @@ export function createSeededDriver(options: SeededDriverOptions = {}): Driver {
       kvCapacityTokens: null,
       contextTokens: null,
       reportsCachedTokens: true,
-      canScore: true,
+      can: ["score", "likelihood", "reward", "logprobs"],
     }),
     async sample(request, signal) {
       signal.throwIfAborted();
@@ -38,20 +33,33 @@ export function createSeededDriver(options: SeededDriverOptions = {}): Driver {
     },
     async score(request, signal) {
       signal.throwIfAborted();
-      return { score: fraction(request), usage: { promptTokens: 5, cachedTokens: 4, completionTokens: 1 } };
+      const { pieces, positive, negative } = request;
+      const score = fraction(promptText(pieces), positive, negative);
+      return { score, usage: { promptTokens: 5, cachedTokens: 4, completionTokens: 1 } };
+    },
+    async likelihood({ pieces, continuation }, signal) {
+      signal.throwIfAborted();
+      const meanLogprob = Math.log(0.01 + 0.99 * fraction(promptText(pieces), continuation.text));
+      return { meanLogprob, usage: { promptTokens: 5, cachedTokens: 4, completionTokens: 0 } };
+    },
+    async reward({ input, over }, signal) {
+      signal.throwIfAborted();
+      const texts = over === "text" ? [input] : input.split(/(?<=\n)/).filter((step) => step.trim() !== "");
+      const rows = (texts.length === 0 ? [input] : texts).map((text) => [fraction(text, over)]);
+      return { rows, usage: { promptTokens: 5, cachedTokens: 4, completionTokens: 0 } };
     },
     close: async () => undefined,
   };
 }
 
-function fraction(request: ScoreRequest): ScoreAnswer["score"] {
-  const hash = createHash("sha256")
-    .update(`${request.prompt}\0${request.positive}\0${request.negative}`)
-    .digest();
+/** In [0, 1], by the texts alone. */
+function fraction(...texts: readonly string[]): number {
+  const hash = createHash("sha256").update(texts.join("\0")).digest();
   return hash.readUInt32BE(0) / 0xffff_ffff;
 }
 
-function play({ prompt, seed, sampling }: SampleRequest): SampleAnswer {
+function play({ pieces, seed, sampling }: SampleRequest): SampleAnswer {
+  const prompt = promptText(pieces);
   const hash = createHash("sha256").update(prompt).digest().readUInt32BE(0);
   const random = createRandom((sampling.temperature === 0 ? 0 : seed) ^ hash);
   const lastLine = prompt.trimEnd().split("\n").at(-1) ?? "";
@@ -103,7 +111,7 @@ function answer(
 ): SampleAnswer {
   const promptTokens = prompt.split(/\s+/).length;
   return {
-    result: { kind: "rollout", text, finishReason, stopString, meanLogprob: null },
+    result: { kind: "rollout", text, finishReason, stopString, meanLogprob: -1 / (1 + text.length) },
     usage: { promptTokens, cachedTokens: Math.min(2, promptTokens), completionTokens: tokens },
   };
 }

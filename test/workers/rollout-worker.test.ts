@@ -121,7 +121,7 @@ async function openBed(options: BedOptions = {}): Promise<Bed> {
       return state.facts;
     },
     keep(text, parent = null) {
-      const id = segmentId(parent, text);
+      const id = segmentId(parent, { text });
       store.retain({ id, text });
       return id;
     },
@@ -132,6 +132,8 @@ async function openBed(options: BedOptions = {}): Promise<Bed> {
   };
 }
 
+const PROBLEM = JSON.stringify({ id: "p", prompt: PROMPT, reference: null, tests: null, metadata: {} });
+
 function rolloutJob(id: string, prefix: readonly SegmentId[], asks: number): RolloutJob {
   return {
     kind: "rollout",
@@ -140,6 +142,7 @@ function rolloutJob(id: string, prefix: readonly SegmentId[], asks: number): Rol
     task: "t",
     problem: "p",
     prefix,
+    depth: prefix.length - 1,
     sampling,
     asks: Array.from({ length: asks }, (_, sample) => ({ id: `${id}.${sample}`, sample, seed: 50 + sample })),
   };
@@ -162,7 +165,7 @@ describe("rollout worker: jobs", () => {
     };
     expect(bed.facts).toEqual({
       id: "w1",
-      offers: { kind: "rollout", host: { ...found, reportsCachedTokens: true, canScore: true } },
+      offers: { kind: "rollout", host: { ...found, reportsCachedTokens: true, can: ["score"] } },
     });
   });
 
@@ -228,9 +231,9 @@ describe("rollout worker: jobs", () => {
       sweep: "s",
       task: "t",
       problem: "p",
-      problemData: root,
+      problemData: bed.keep(PROBLEM),
       verifier,
-      asks: [{ id: "v.0", candidate: [root, step] }],
+      asks: [{ id: "v.0", candidate: [root, step], seed: 1 }],
     };
     await bed.add(job);
     await bed.idle();
@@ -250,14 +253,14 @@ describe("rollout worker: jobs", () => {
     const bed = await openBed();
     const root = bed.keep(PROMPT);
     const verifier = bed.keep('{"kind":"exact"}');
-    const ask = { id: "v.0", candidate: [root] };
+    const ask = { id: "v.0", candidate: [root], seed: 1 };
     await bed.add({
       kind: "verification",
       id: "v1",
       sweep: "s",
       task: "t",
       problem: "p",
-      problemData: root,
+      problemData: bed.keep(PROBLEM),
       verifier,
       asks: [ask],
     });

@@ -33,7 +33,7 @@ describe("segment cache", () => {
     const cache = createSegmentCache({ link });
     expect(await cache.textOf(["a"], never)).toBe("A");
     expect(await cache.textOf(["a", "b", "a"], never)).toBe("ABA");
-    expect(await cache.textsOf(["b", "a"], never)).toEqual(["B", "A"]);
+    expect(await cache.piecesOf(["b", "a"], never)).toEqual([{ text: "B" }, { text: "A" }]);
     expect(link.asked).toEqual([["a"], ["b"]]);
   });
 

@@ -125,7 +125,7 @@ async function openBed(options: BedOptions = {}): Promise<Bed> {
   });
   if (facts === null) throw new Error("the worker did not register");
   const keep = (text: string, parent: SegmentId | null = null): SegmentId => {
-    const id = segmentId(parent, text);
+    const id = segmentId(parent, { text });
     store.retain({ id, text });
     return id;
   };
@@ -154,7 +154,7 @@ async function openBed(options: BedOptions = {}): Promise<Bed> {
         problem: "g24-0900",
         problemData: keep(problem),
         verifier: keep(verifier),
-        asks: texts.map((text, i) => ({ id: `0.${i}/1`, candidate: [prompt, keep(text, prompt)] })),
+        asks: texts.map((text, i) => ({ id: `0.${i}/1`, candidate: [prompt, keep(text, prompt)], seed: i })),
       };
     },
   };
@@ -216,7 +216,7 @@ describe("the verification worker", () => {
     const candidates = [[prompt, first, second, third], [prompt, first, second], [prompt], []];
     await bed.deliver({
       ...bed.job([]),
-      asks: candidates.map((candidate, i) => ({ id: `${i}/0`, candidate })),
+      asks: candidates.map((candidate, i) => ({ id: `${i}/0`, candidate, seed: i })),
     });
     const verdicts = bed.reports.map(
       ({ ask, result }) => [ask, result.kind === "verdict" && result.verdict] as const,
@@ -388,6 +388,7 @@ describe("the verification worker", () => {
       task: "t",
       problem: "p",
       prefix: [],
+      depth: 0,
       sampling,
       asks: [],
     } as const;

@@ -21,6 +21,8 @@ export type DriverSpec =
       readonly engine: "openai";
       readonly url: string;
       readonly api_key_env: string | null;
+      /** The model to use of this host; null: that of `CreateDriverOptions`. */
+      readonly model: string | null;
       readonly concurrency: number;
       /** Longest silence within one request. */
       readonly timeout_ms: number;
@@ -55,7 +57,7 @@ export async function createDriver(spec: DriverSpec, options: CreateDriverOption
     case "openai":
       return createOpenaiDriver({
         url: spec.url,
-        model: options.model,
+        model: spec.model ?? options.model,
         apiKey: apiKeyOf(spec, options.env),
         concurrency: spec.concurrency,
         clock: options.clock,

@@ -2,17 +2,27 @@
  * A driver: our code that speaks to one engine. Drivers are siblings (same file shape, one conformance suite in
  * test/conformance/driver.ts): `embedded`, `openai`, `replay`. A driver knows one host and nothing of jobs or lanes.
  */
-import type { AttemptUsage, RolloutResult, Sampling, SegmentId } from "../../services/queue/job.ts";
+import type {
+  AttemptUsage,
+  PromptPiece,
+  RolloutResult,
+  Sampling,
+  SegmentId,
+} from "../../services/queue/job.ts";
 import type { HostFacts } from "../../services/link/link.ts";
 
 export interface SampleRequest {
-  readonly prompt: string;
+  /**
+   * The prompt. A piece that has token ids is given to the engine as these where it takes token ids (`promptInTokens` of
+   * prompt.ts); elsewhere the texts are joined.
+   */
+  readonly pieces: readonly PromptPiece[];
   /** Problem id and sample number: what the replay engine finds its record by. */
   readonly problem: string;
   readonly sample: number;
   readonly seed: number;
   readonly sampling: Sampling;
-  /** Pieces of the prompt after the rendered prompt of the problem; absent or 0: `prompt` is that rendered prompt. */
+  /** Pieces behind the rendered prompt of the problem; absent or 0: the prompt is that rendered prompt. */
   readonly depth?: number;
   /** Content address of the whole prompt: how step-level records are matched by the replay engine. */
   readonly prefix?: SegmentId;
@@ -27,7 +37,7 @@ export interface SampleAnswer {
 
 /** The probability that `positive` rather than `negative` follows the prompt: P(+) / (P(+) + P(-)). */
 export interface ScoreRequest {
-  readonly prompt: string;
+  readonly pieces: readonly PromptPiece[];
   readonly positive: string;
   readonly negative: string;
 }
@@ -35,6 +45,31 @@ export interface ScoreRequest {
 export interface ScoreAnswer {
   /** In [0, 1]. */
   readonly score: number;
+  readonly usage: AttemptUsage;
+}
+
+/** How likely the model finds a given text behind a prompt. */
+export interface LikelihoodRequest {
+  readonly pieces: readonly PromptPiece[];
+  readonly continuation: PromptPiece;
+}
+
+export interface LikelihoodAnswer {
+  /** The mean natural log-probability of the continuation's tokens; at most 0. */
+  readonly meanLogprob: number;
+  /** Of the whole text as prompt; nothing is completed. */
+  readonly usage: AttemptUsage;
+}
+
+/** What a reward model says of a text: of all of it, or of each step that it marks. */
+export interface RewardRequest {
+  readonly input: string;
+  readonly over: "text" | "steps";
+}
+
+export interface RewardAnswer {
+  /** One row for the text, or one for each step in order: the model's labels' values, as it gives them. At least one each. */
+  readonly rows: readonly (readonly number[])[];
   readonly usage: AttemptUsage;
 }
 
@@ -47,9 +82,16 @@ export interface Driver {
   readonly engine: string;
   /** Finds out what the host is: health, model, concurrency, KV capacity, whether cached tokens are reported. */
   probe(signal: AbortSignal): Promise<Omit<HostFacts, "id" | "engine">>;
-  /** One rollout. Called concurrently, at most `concurrency` at once. */
+  /**
+   * One rollout. Called concurrently, at most `concurrency` at once. Rejects with "invalid_argument" for a decoding option
+   * that its host does not have (`refuseInability` of ability.ts), never leaves one out.
+   */
   sample(request: SampleRequest, signal: AbortSignal): Promise<SampleAnswer>;
-  /** Rejects with "unimplemented" where `canScore` is false. */
+  /** Rejects with "unimplemented" unless its host can `score`. */
   score(request: ScoreRequest, signal: AbortSignal): Promise<ScoreAnswer>;
+  /** Rejects with "unimplemented" unless its host can tell the `likelihood` of a text. */
+  likelihood(request: LikelihoodRequest, signal: AbortSignal): Promise<LikelihoodAnswer>;
+  /** Rejects with "unimplemented" unless its host serves a `reward` model. */
+  reward(request: RewardRequest, signal: AbortSignal): Promise<RewardAnswer>;
   close(): Promise<void>;
 }

@@ -27,7 +27,7 @@ import { type AskInHand, AsksInHand, type WithdrawalLimits } from "./asks-in-han
 import type { Driver } from "./driver.ts";
 import { failureReason } from "./failure-reason.ts";
 import { HostHealth, probeWithin, type HealthLimits } from "./host-health.ts";
-import { judgingPrompt, parseProcessReward, processRewardVerdict } from "./process-reward.ts";
+import { createJudge } from "./inference/create-judge.ts";
 import { Slots } from "./slots.ts";
 import { Bounded } from "./bounded.ts";
 
@@ -291,7 +291,7 @@ class Worker implements RolloutWorker {
   }
 
   async #prepareRollouts(job: RolloutJob, signal: AbortSignal): Promise<AskServer> {
-    const prompt = await this.#segments.textOf(job.prefix, signal);
+    const pieces = await this.#segments.piecesOf(job.prefix, signal);
     const prefix = job.prefix.at(-1) ?? "";
     const asksById = new Map(job.asks.map((ask) => [ask.id, ask]));
     return async ({ id }, hand, askSignal) => {
@@ -299,13 +299,13 @@ class Worker implements RolloutWorker {
       if (ask === undefined) throw new CoppiceError("internal", `job ${job.id} has no ask ${id}`);
       return this.#options.driver.sample(
         {
-          prompt,
+          pieces,
           prefix,
           problem: job.problem,
           sample: ask.sample,
           seed: ask.seed,
           sampling: job.sampling,
-          depth: job.prefix.length - 1,
+          depth: job.depth,
           onUsage: (usage) => {
             hand.usage = usage;
           },
@@ -316,19 +316,22 @@ class Worker implements RolloutWorker {
   }
 
   async #prepareVerifications(job: VerificationJob, signal: AbortSignal): Promise<AskServer> {
-    const spec = parseProcessReward(await this.#segments.textOf([job.verifier], signal));
-    const candidates = new Map(
+    const [spec, problem] = await Promise.all([
+      this.#segments.textOf([job.verifier], signal),
+      this.#segments.textOf([job.problemData], signal),
+    ]);
+    const judge = createJudge({ spec, problem, driver: this.#options.driver });
+    const judgings = new Map(
       await Promise.all(
-        job.asks.map(async (ask) => [ask.id, await this.#segments.textsOf(ask.candidate, signal)] as const),
+        job.asks.map(async ({ id, candidate, seed }) => {
+          return [id, { path: await this.#segments.piecesOf(candidate, signal), seed }] as const;
+        }),
       ),
     );
     return async ({ id }, _hand, askSignal) => {
-      const prompt = judgingPrompt(spec, candidates.get(id) ?? []);
-      const { score, usage } = await this.#options.driver.score(
-        { prompt, positive: spec.positive, negative: spec.negative },
-        askSignal,
-      );
-      return { result: processRewardVerdict(score), usage };
+      const judging = judgings.get(id);
+      if (judging === undefined) throw new CoppiceError("internal", `job ${job.id} has no ask ${id}`);
+      return judge(judging, askSignal);
     };
   }
 

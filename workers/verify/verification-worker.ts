@@ -21,6 +21,7 @@ import type { Delivery, LaneConsumer, Lanes } from "../../services/queue/lanes.t
 import type { Clock } from "../../services/runtime/clock.ts";
 import { asCoppiceError, CoppiceError } from "../../services/runtime/errors.ts";
 import { silentLog, type Log } from "../../services/runtime/log.ts";
+import { parsedObject } from "../parsed-object.ts";
 import { createSegmentCache, SEGMENT_CACHE_BYTES_MAX, type SegmentCache } from "../segment-cache.ts";
 import type { HistogramReading } from "./histogram.ts";
 import type { VerifierPool } from "./pool.ts";
@@ -207,11 +208,14 @@ class Bench {
   /** The specification and the problem; a failure where they are not what the pool can use. */
   async #material(hand: Hand): Promise<(Material & { readonly kind: "material" }) | FailureResult> {
     try {
-      const spec = parsed<VerifierSpec>(
+      const spec = parsedObject<VerifierSpec>(
         await this.#text([hand.job.verifier], hand.signal),
         "a verifier's specification",
       );
-      const problem = parsed<ProblemData>(await this.#text([hand.job.problemData], hand.signal), "a problem");
+      const problem = parsedObject<ProblemData>(
+        await this.#text([hand.job.problemData], hand.signal),
+        "a problem",
+      );
       this.#options.pool.check(spec);
       return { kind: "material", spec, problem };
     } catch (error) {
@@ -306,25 +310,6 @@ function failureOf(error: unknown, hand: Hand, reason: string): FailureResult {
     reason: "verifier_unavailable",
     message: `job ${hand.job.id}, attempt ${hand.attempt}: ${message}`,
   };
-}
-
-/** Throws "invalid_argument" for a text that is not a JSON object. */
-function parsed<T extends object>(text: string, what: string): T {
-  let value: unknown;
-  try {
-    value = JSON.parse(text);
-  } catch (error) {
-    throw new CoppiceError(
-      "invalid_argument",
-      `expected ${what} as JSON, found ${JSON.stringify(text.slice(0, 80))}`,
-      { cause: error },
-    );
-  }
-  if (typeof value === "object" && value !== null && !Array.isArray(value)) return value as T; // Written by the coordinator.
-  throw new CoppiceError(
-    "invalid_argument",
-    `expected ${what} as a JSON object, found ${JSON.stringify(text.slice(0, 80))}`,
-  );
 }
 
 /** The promise's outcome, or the signal's reason as soon as it aborts. */

@@ -99,14 +99,26 @@ export function parseOptions<O extends VerifierOptions>(
   verifier: DeclaredVerifier<O>,
   spec: VerifierSpec,
 ): OptionValues<O & typeof COMMON_OPTIONS> {
-  const declared: VerifierOptions = { ...COMMON_OPTIONS, ...verifier.options };
+  // Checked against the declarations, which are these types.
+  const options = parseDeclared(
+    { ...COMMON_OPTIONS, ...verifier.options },
+    verifier.kind,
+    spec,
+  ) as OptionValues<O & typeof COMMON_OPTIONS>;
+  verifier.check?.(options);
+  return options;
+}
+
+/** The values of the declared options, every default filled in. Throws as `parseOptions`. */
+export function parseDeclared(
+  declared: VerifierOptions,
+  kind: string,
+  spec: VerifierSpec,
+): Readonly<Record<string, unknown>> {
   for (const name of Object.keys(spec)) {
     if (name !== "kind" && !Object.hasOwn(declared, name)) {
       const hint = suggestion(name, Object.keys(declared));
-      throw new CoppiceError(
-        "invalid_argument",
-        `verifier ${verifier.kind}: unknown option ${quote(name)}${hint}`,
-      );
+      throw new CoppiceError("invalid_argument", `verifier ${kind}: unknown option ${quote(name)}${hint}`);
     }
   }
   const values: Record<string, unknown> = {};
@@ -117,14 +129,12 @@ export function parseOptions<O extends VerifierOptions>(
       const found = quote(JSON.stringify(value) ?? "nothing");
       throw new CoppiceError(
         "invalid_argument",
-        `verifier ${verifier.kind}: ${name} must be ${expected}, found ${found}`,
+        `verifier ${kind}: ${name} must be ${expected}, found ${found}`,
       );
     }
     values[name] = value;
   }
-  const options = values as OptionValues<O & typeof COMMON_OPTIONS>; // Checked against the declarations just above.
-  verifier.check?.(options);
-  return options;
+  return values;
 }
 
 /** What a value should have been; null when it is right. */

@@ -4,6 +4,8 @@ import { join } from "node:path";
 import type { Command } from "commander";
 import { beginAttempt, exists } from "../../coordinator/run-directory.ts";
 import type { SweepRun } from "../../coordinator/coordinator-api.ts";
+import { describeRoute, Routes } from "../../coordinator/routes.ts";
+import { isFit } from "../../coordinator/scheduler/placement.ts";
 import type { Sweep } from "../../coordinator/sweep.ts";
 import { DEFAULT_RUN_LIMITS } from "../../coordinator/run-parts.ts";
 import { CoppiceError, messageOf } from "../../runtime/errors.ts";
@@ -71,7 +73,7 @@ async function run(path: string | undefined, options: RunOptions, shell: Shell):
       verifierThreads: Math.min(VERIFIER_THREADS_MAX, Math.max(1, availableParallelism() - 1)),
       warn: shell.say,
     });
-    refuseOtherModels(plan.sweep, cluster);
+    refuseUnserved(plan.sweep, cluster);
     const sweepRun = await begin(plan, cluster);
     const attempt = await beginAttempt(plan.sweep.output);
     sink.open(join(attempt.logs, "run.log"));
@@ -141,11 +143,23 @@ async function refuseUnfit({ kind, sweep }: Plan, shell: Shell): Promise<void> {
   }
 }
 
-/** A sweep whose model nobody serves would wait for ever. */
-function refuseOtherModels(sweep: Sweep, { hosts }: EmbeddedCluster): void {
-  if (hosts.some(({ model }) => model === "*" || model === sweep.model)) return;
-  const found = hosts.map(({ id, model }) => `${id} serves "${model}"`).join(", ");
-  throw new CoppiceError("invalid_argument", `model: expected a host that serves "${sweep.model}"; ${found}`);
+/** A sweep that asks of hosts what none of them can do would wait for ever. */
+function refuseUnserved(sweep: Sweep, { hosts }: EmbeddedCluster): void {
+  for (const arm of sweep.arms) {
+    for (const route of new Routes(sweep, arm).hosts) {
+      if (hosts.some((host) => isFit(host, route))) continue;
+      const found = hosts
+        .map(
+          ({ id, model, can }) =>
+            `${id} serves "${model}"${can.length === 0 ? "" : ` and has ${can.join(", ")}`}`,
+        )
+        .join("; ");
+      throw new CoppiceError(
+        "invalid_argument",
+        `${arm.id}: expected ${describeRoute(route)}; found: ${found}`,
+      );
+    }
+  }
 }
 
 async function begin(plan: Plan, { coordinator }: EmbeddedCluster): Promise<SweepRun> {

@@ -117,6 +117,11 @@ export class Dispatcher {
     return this.#hosts.get(id) ?? null;
   }
 
+  /** Whether a worker serves this lane. */
+  has(laneName: string): boolean {
+    return (this.#states.get(laneName)?.workers.size ?? 0) > 0;
+  }
+
   /** A worker offers itself. Again is safe. @returns The lanes that it shall consume. */
   join(worker: WorkerFacts): readonly string[] {
     if (worker.offers.kind === "verification") {

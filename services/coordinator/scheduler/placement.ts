@@ -6,6 +6,7 @@
  * model and has the fewest open trees for its size. Ties go to the lower host id, never to arrival (I4).
  */
 import type { HostFacts } from "../../link/link.ts";
+import type { Ability } from "../../queue/job.ts";
 
 /** What placement knows of a host. */
 export interface HostLoad {
@@ -18,7 +19,8 @@ export interface HostLoad {
 
 export interface PlacementNeeds {
   readonly model: string;
-  readonly needsScore: boolean;
+  /** What the host must be able to do. */
+  readonly can: ReadonlySet<Ability>;
 }
 
 export function place(hosts: Iterable<HostLoad>, needs: PlacementNeeds): HostLoad | null {
@@ -32,9 +34,13 @@ export function place(hosts: Iterable<HostLoad>, needs: PlacementNeeds): HostLoa
 
 /** Filter. */
 export function canServe(host: HostLoad, needs: PlacementNeeds): boolean {
-  if (!host.isReady) return false;
-  if (host.facts.model !== "*" && host.facts.model !== needs.model) return false;
-  return host.facts.canScore || !needs.needsScore;
+  return host.isReady && isFit(host.facts, needs);
+}
+
+/** Whether it could serve once it is ready. */
+export function isFit(facts: HostFacts, needs: PlacementNeeds): boolean {
+  if (facts.model !== "*" && facts.model !== needs.model) return false;
+  return needs.can.isSubsetOf(new Set(facts.can));
 }
 
 /** Score: open trees per sequence that the host decodes at once; less is better. */

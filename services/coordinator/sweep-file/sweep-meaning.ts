@@ -2,7 +2,8 @@
 import { messageOf } from "../../runtime/errors.ts";
 import type { ParameterValues, Parameter, Strategy } from "../../search/strategy.ts";
 import { checkTemplate } from "./prompt-template.ts";
-import { type Complaint, valueAt } from "./sweep-complaint.ts";
+import { STRUCTURE_KEYS } from "./sampling-file.ts";
+import { type Complaint, type KeyPath, valueAt } from "./sweep-complaint.ts";
 import { type Catalogue, type DeclaredVerifier, armSchema, verifierKindSchema } from "./sweep-schema.ts";
 
 /** Complaints about the file as a whole. Reads with care: `raw` may be wrong in other ways, which are told beside these. */
@@ -11,7 +12,9 @@ export function checkMeaning(raw: unknown, { strategies, verifiers }: Catalogue)
     ...equalNames(raw, "strategies"),
     ...equalNames(raw, "hosts"),
     ...template(raw),
-    ...verifierOptions(raw, verifiers),
+    ...verifierOptions(raw, "verifier", verifiers),
+    ...verifierOptions(raw, "process_verifier", verifiers),
+    ...structures(raw),
     ...processVerifier(raw, strategies),
     ...parametersTogether(raw, strategies),
   ];
@@ -41,8 +44,12 @@ function template(raw: unknown): readonly Complaint[] {
   return message === null ? [] : [{ path: ["prompt_template"], message }];
 }
 
-function verifierOptions(raw: unknown, verifiers: readonly DeclaredVerifier[]): readonly Complaint[] {
-  const given = valueAt(raw, ["verifier"]);
+function verifierOptions(
+  raw: unknown,
+  key: "verifier" | "process_verifier",
+  verifiers: readonly DeclaredVerifier[],
+): readonly Complaint[] {
+  const given = valueAt(raw, [key]);
   const verifier = verifiers.find(({ kind }) => kind === valueAt(given, ["kind"]));
   const parsed = verifier === undefined ? undefined : verifierKindSchema(verifier).safeParse(given);
   if (parsed?.success !== true) return [];
@@ -50,8 +57,26 @@ function verifierOptions(raw: unknown, verifiers: readonly DeclaredVerifier[]): 
     verifier?.check?.(parsed.data);
     return [];
   } catch (error) {
-    return [{ path: ["verifier"], message: messageOf(error) }];
+    return [{ path: [key], message: messageOf(error) }];
   }
+}
+
+/** A text has one form at most, the sweep's and the arm's own taken together. */
+function structures(raw: unknown): readonly Complaint[] {
+  const formsAt = (path: KeyPath): readonly string[] =>
+    STRUCTURE_KEYS.filter((key) => valueAt(raw, [...path, key]) !== undefined);
+  const ofSweep = formsAt(["sampling"]);
+  const places = [
+    { path: ["sampling"], forms: ofSweep },
+    ...listAt(raw, "strategies").map((_, i) => {
+      const path = ["strategies", i, "sampling"];
+      return { path, forms: [...new Set([...ofSweep, ...formsAt(path)])] };
+    }),
+  ];
+  return places.flatMap(({ path, forms }) => {
+    if (forms.length < 2 || (path.length > 1 && ofSweep.length === forms.length)) return [];
+    return [{ path, message: `expected one of ${STRUCTURE_KEYS.join(", ")}; found ${forms.join(" and ")}` }];
+  });
 }
 
 function processVerifier(raw: unknown, strategies: readonly Strategy[]): readonly Complaint[] {

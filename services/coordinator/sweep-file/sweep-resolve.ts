@@ -1,9 +1,9 @@
 /** A checked sweep file completed into a `Sweep`, and written again as `resolved.yaml`, from which a run is resumed. */
 import { basename, resolve } from "node:path";
 import { stringify } from "yaml";
-import type { Sampling } from "../../queue/job.ts";
 import { parseDurationMs } from "../../runtime/duration.ts";
 import type { Strategy } from "../../search/strategy.ts";
+import { fromSampling, toSampling } from "./sampling-file.ts";
 import {
   type ArmFile,
   type Catalogue,
@@ -64,22 +64,19 @@ function resolveArm(arm: ArmFile, sampling: SweepFile["sampling"], strategies: r
   if (strategy === undefined) throw new Error(`a checked sweep names an unknown strategy: ${arm.strategy}`);
   const declared = Object.keys(strategy.parameters).map((key) => [key, arm[key]]);
   const overrides = Object.entries(arm.sampling ?? {}).filter(([, value]) => value !== undefined);
+  const parameters = Object.fromEntries(declared);
+  // The schema was made from the strategy's own declaration, so what it parsed has the declared types.
+  const { logprobs = false } = strategy.needs(parameters as never);
+  const own = toSampling({ ...sampling, ...Object.fromEntries(overrides) });
   return {
     id: arm.id ?? arm.strategy,
     strategy,
-    parameters: Object.fromEntries(declared),
-    sampling: toSampling({ ...sampling, ...Object.fromEntries(overrides) }),
-  };
-}
-
-function toSampling(sampling: SweepFile["sampling"]): Sampling {
-  return {
-    temperature: sampling.temperature,
-    topP: sampling.top_p,
-    topK: sampling.top_k,
-    minP: sampling.min_p,
-    maxTokens: sampling.max_tokens,
-    stop: typeof sampling.stop === "string" ? [sampling.stop] : sampling.stop,
+    parameters,
+    sampling: {
+      ...own,
+      ...(logprobs ? { logprobs } : {}),
+      ...(strategy.extendsRollouts ? { tokens: true } : {}),
+    },
   };
 }
 
@@ -169,17 +166,6 @@ export function renderResolved(sweep: Sweep, origin: ResolvedOrigin): string {
     output: sweep.output,
   };
   return stringify(file, { aliasDuplicateObjects: false, lineWidth: 110 });
-}
-
-function fromSampling(sampling: Sampling): SweepFile["sampling"] {
-  return {
-    temperature: sampling.temperature,
-    top_p: sampling.topP,
-    top_k: sampling.topK,
-    min_p: sampling.minP,
-    max_tokens: sampling.maxTokens,
-    stop: [...sampling.stop],
-  };
 }
 
 function withoutNulls(

@@ -19,7 +19,7 @@ export const ENGINES = {
   replay: "replay",
 } as const;
 
-/** What a sweep may name: the strategies and the outcome verifiers of this program. */
+/** What a sweep may name: the strategies and the verifiers of this program. */
 export interface Catalogue {
   readonly strategies: readonly Strategy[];
   readonly verifiers: readonly DeclaredVerifier[];
@@ -40,7 +40,6 @@ export type DeclaredOption =
   | { readonly type: "boolean"; readonly default: boolean; readonly about: string }
   | { readonly type: "text"; readonly default: string | null; readonly about: string };
 
-const PROCESS_VERIFIERS = ["process-reward"];
 const LATER_VERIFIERS = ["math", "unit-tests", "reward-model", "judge", "command", "http"];
 const LATER_BUDGETS = ["gpu_seconds", "usd", "gpu_hours", "prompt_tokens", "verifier_tokens"];
 const LATER_ALLOCATORS = ["stop-on-verified", "agreement", "marginal", "halving"];
@@ -48,7 +47,7 @@ const LATER_ALLOCATORS = ["stop-on-verified", "agreement", "marginal", "halving"
 /** What hosts get when the sweep does not say. A null context is what the model was trained for. */
 export const HOST_DEFAULTS = {
   embedded: { sequences: 32, context_tokens: null, threads: 1, reproducible: true },
-  openai: { concurrency: 64, timeout_ms: 300_000 },
+  openai: { model: null, concurrency: 64, timeout_ms: 300_000 },
   replay: { concurrency: 256 },
 } as const;
 
@@ -125,6 +124,11 @@ const samplingShape = {
   min_p: z.number().min(0).max(1),
   max_tokens: count,
   stop: stopStrings,
+  logprobs: z.boolean(),
+  json_schema: z.record(z.string(), z.unknown()),
+  regex: filledText,
+  grammar: filledText,
+  beam_width: count.max(1_024),
 };
 
 const sampling = section({
@@ -134,6 +138,11 @@ const sampling = section({
   min_p: samplingShape.min_p.default(0),
   max_tokens: samplingShape.max_tokens.default(256),
   stop: stopStrings.default([]),
+  logprobs: samplingShape.logprobs.default(false).describe("Whether rollouts say their mean log-probability"),
+  json_schema: samplingShape.json_schema.optional().describe("The text must be JSON of this schema"),
+  regex: samplingShape.regex.optional().describe("The text must match this regular expression"),
+  grammar: samplingShape.grammar.optional().describe("The text must be of this grammar (GBNF or EBNF)"),
+  beam_width: samplingShape.beam_width.optional().describe("The engine's own beam search of this width"),
 });
 const samplingOverride = section(samplingShape).partial();
 
@@ -156,6 +165,10 @@ export const hostSchema = z.discriminatedUnion(
       id: name.optional(),
       url: z.url({ protocol: /^https?$/, error: (issue) => urlError(issue.input) }),
       api_key_env: filledText.nullable().default(null),
+      model: filledText
+        .nullable()
+        .default(HOST_DEFAULTS.openai.model)
+        .describe("The model to use of this host; the sweep's when absent"),
       concurrency: count.max(65_536).default(HOST_DEFAULTS.openai.concurrency),
       timeout_ms: count.default(HOST_DEFAULTS.openai.timeout_ms),
     }),
@@ -179,7 +192,7 @@ export type VerifierFile = Readonly<Record<string, unknown>> & { readonly kind: 
 
 function verifierSchema(verifiers: readonly DeclaredVerifier[]): z.ZodType<VerifierFile> {
   const kinds = verifiers.map(({ kind }) => kind);
-  const error = unionError("kind", kinds, [...LATER_VERIFIERS, ...PROCESS_VERIFIERS]);
+  const error = unionError("kind", kinds, LATER_VERIFIERS);
   return union("kind", verifiers.map(verifierKindSchema), error) as z.ZodType<VerifierFile>;
 }
 
@@ -187,19 +200,6 @@ function verifierSchema(verifiers: readonly DeclaredVerifier[]): z.ZodType<Verif
 export function verifierKindSchema({ kind, options }: DeclaredVerifier) {
   return section({ kind: z.literal(kind), ...optionSchemas(options) });
 }
-
-const processVerifier = z.discriminatedUnion(
-  "kind",
-  [
-    section({
-      kind: z.literal("process-reward"),
-      prompt: filledText.default("{prompt}{text}?"),
-      positive: filledText.default(" good"),
-      negative: filledText.default(" bad"),
-    }),
-  ],
-  { error: unionError("kind", PROCESS_VERIFIERS, LATER_VERIFIERS) },
-);
 
 const wall = z
   .union([z.int(), filledText], { error: () => 'expected a duration such as "90s" or "2h", or milliseconds' })
@@ -299,7 +299,7 @@ export function sweepSchema({ strategies, verifiers }: Catalogue) {
     sampling: sampling.prefault({}),
     strategies: z.array(arm).min(1),
     verifier: verifierSchema(verifiers),
-    process_verifier: processVerifier.optional(),
+    process_verifier: verifierSchema(verifiers).optional(),
     budget: budget.prefault({}),
     allocate: z.enum(["uniform"], { error: choiceError(["uniform"], LATER_ALLOCATORS) }).default("uniform"),
     seed: z.int().min(0).max(SEED_MAX).default(0),

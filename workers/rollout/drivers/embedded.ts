@@ -13,9 +13,11 @@
  * time. The figures: bench/embedded.ts, 1 M parameters, f16.
  */
 import { CoppiceError, asCoppiceError, messageOf } from "../../../services/runtime/errors.ts";
-import type { AttemptUsage } from "../../../services/queue/job.ts";
+import type { Ability, AttemptUsage } from "../../../services/queue/job.ts";
 import type { HostFacts } from "../../../services/link/link.ts";
 import type { Driver, SampleAnswer, SampleRequest, ScoreAnswer, ScoreRequest } from "../driver.ts";
+import { refuseInability, unable } from "../ability.ts";
+import { promptText } from "../prompt.ts";
 import { Batcher } from "./embedded/batcher.ts";
 import type { Arithmetic, Demand, Supply } from "./embedded/batcher.ts";
 import { Completion, rememberPieces } from "./embedded/completion.ts";
@@ -52,6 +54,8 @@ export interface EmbeddedDriver extends Driver {
    */
   isReproducible(signal: AbortSignal): Promise<boolean>;
 }
+
+const CAN: readonly Ability[] = ["score"];
 
 export const SEQUENCES_DEFAULT = 32;
 export const SEQUENCES_MAX = 255;
@@ -113,7 +117,7 @@ export function createEmbeddedDriver(options: EmbeddedOptions): EmbeddedDriver {
         kvCapacityTokens: sequences * engine.contextTokens,
         contextTokens: engine.contextTokens,
         reportsCachedTokens: true,
-        canScore: true,
+        can: CAN,
       };
     },
 
@@ -123,6 +127,14 @@ export function createEmbeddedDriver(options: EmbeddedOptions): EmbeddedDriver {
 
     async score(request, signal) {
       return scoreOn(await host(signal), request, signal);
+    },
+
+    async likelihood() {
+      throw unable("likelihood", `embedded host ${modelPath}`);
+    },
+
+    async reward() {
+      throw unable("reward", `embedded host ${modelPath}`);
     },
 
     async isReproducible(signal) {
@@ -155,7 +167,8 @@ async function chooseArithmetic(
 
 async function sampleOn(host: Host, request: SampleRequest, signal: AbortSignal): Promise<SampleAnswer> {
   const { sampling } = request;
-  const prompt = promptTokens(host, request.prompt, 1);
+  refuseInability(sampling, CAN, `embedded host ${host.file.path}`);
+  const prompt = promptTokens(host, promptText(request.pieces), 1);
   if (sampling.maxTokens < 1) {
     const found = `max_tokens must be at least 1, found ${sampling.maxTokens}`;
     throw new CoppiceError("invalid_argument", `embedded host ${host.file.path}: ${found}`);
@@ -190,7 +203,7 @@ async function scoreOn(host: Host, request: ScoreRequest, signal: AbortSignal): 
     const message = `embedded host ${host.file.path}: positive and negative must differ, ${found}`;
     throw new CoppiceError("invalid_argument", message);
   }
-  const prompt = promptTokens(host, request.prompt, 0);
+  const prompt = promptTokens(host, promptText(request.pieces), 0);
   const supply = await submit(host, prompt, { demand: { kind: "logits", tokens }, signal });
   if (supply.kind !== "logits") throw new Error("logits were asked for");
   const [positive = Number.NaN, negative = Number.NaN] = supply.logits;

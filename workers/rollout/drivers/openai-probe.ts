@@ -153,7 +153,7 @@ async function reportsOf(
   ask: AskHost,
   model: string,
   signal: AbortSignal,
-): Promise<Pick<ProbedHost, "reportsCachedTokens" | "canScore" | "topLogprobs">> {
+): Promise<Pick<ProbedHost, "reportsCachedTokens" | "can" | "topLogprobs">> {
   const { prompt, plain } = await warmUp(ask, model, signal);
   for (const topLogprobs of TOP_LOGPROBS) {
     try {
@@ -161,7 +161,7 @@ async function reportsOf(
       const { top, usage } = readTopLogprobs(text, url);
       return {
         reportsCachedTokens: usage.cachedTokens !== null,
-        canScore: top !== null,
+        can: top === null ? [] : ["score"],
         topLogprobs: top === null ? 0 : topLogprobs,
       };
     } catch (error) {
@@ -171,7 +171,7 @@ async function reportsOf(
   const again = await ask("/v1/completions", plain, signal);
   return {
     reportsCachedTokens: readTopLogprobs(again.text, again.url).usage.cachedTokens !== null,
-    canScore: false,
+    can: [],
     topLogprobs: 0,
   };
 }

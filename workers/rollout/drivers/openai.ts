@@ -13,6 +13,8 @@ import type { Random } from "../../../services/runtime/random.ts";
 import type { Driver, SampleAnswer, SampleRequest, ScoreAnswer, ScoreRequest } from "../driver.ts";
 import { createAgent, exchange, rubbish } from "../../http-exchange.ts";
 import { retryExchange, type RetryLimits } from "../../http-retry.ts";
+import { refuseInability, unable } from "../ability.ts";
+import { promptText } from "../prompt.ts";
 import { probeHost, type AskHost, type ProbedHost } from "./openai-probe.ts";
 import {
   completionBody,
@@ -107,7 +109,10 @@ export function createOpenaiDriver(options: OpenaiOptions): Driver {
     signal: AbortSignal,
   ): Promise<SampleAnswer> {
     const path = completionPath(host.server);
-    const body = completionBody(host.server, { ...request, model: host.model });
+    const { seed, sampling } = request;
+    refuseInability(sampling, host.can, root);
+    const prompt = promptText(request.pieces);
+    const body = completionBody(host.server, { prompt, seed, sampling, model: host.model });
     const reader = new StreamReader(host, root + path, request.onUsage ?? (() => undefined));
     await exchange(connect(path, body, limits.idleMs), (text) => reader.feed(text), signal);
     return reader.answer(request.sampling.stop);
@@ -120,7 +125,7 @@ export function createOpenaiDriver(options: OpenaiOptions): Driver {
   ): Promise<ScoreAnswer> {
     const { url, text } = await ask(
       "/v1/completions",
-      scoreBody(host.model, request.prompt, host.topLogprobs),
+      scoreBody(host.model, promptText(request.pieces), host.topLogprobs),
       limits.idleMs,
       signal,
     );
@@ -139,9 +144,9 @@ export function createOpenaiDriver(options: OpenaiOptions): Driver {
   return {
     engine: "openai",
     async probe(signal) {
-      const { model, concurrency, kvCapacityTokens, contextTokens, reportsCachedTokens, canScore } =
+      const { model, concurrency, kvCapacityTokens, contextTokens, reportsCachedTokens, can } =
         await probe(signal);
-      return { model, concurrency, kvCapacityTokens, contextTokens, reportsCachedTokens, canScore };
+      return { model, concurrency, kvCapacityTokens, contextTokens, reportsCachedTokens, can };
     },
     async sample(request, signal) {
       const both = either(signal);
@@ -153,10 +158,15 @@ export function createOpenaiDriver(options: OpenaiOptions): Driver {
       both.throwIfAborted();
       return withRetries(async () => {
         const host = probed ?? (await probe(both));
-        if (!host.canScore)
-          throw new CoppiceError("unimplemented", `${root} does not report logprobs: it cannot score`);
+        if (!host.can.includes("score")) throw unable("score", root);
         return scoreOnce(request, host, both);
       }, both);
+    },
+    async likelihood() {
+      throw unable("likelihood", root);
+    },
+    async reward() {
+      throw unable("reward", root);
     },
     async close() {
       if (closing.signal.aborted) return;

@@ -10,6 +10,8 @@
 import type { FileHandle } from "node:fs/promises";
 import type { RolloutResult } from "../../../services/queue/job.ts";
 import { CoppiceError, messageOf } from "../../../services/runtime/errors.ts";
+import { refuseInability, unable } from "../ability.ts";
+import { promptText } from "../prompt.ts";
 import type { Driver, SampleAnswer, SampleRequest } from "../driver.ts";
 import {
   indexRecords,
@@ -35,6 +37,7 @@ interface Opened {
 
 /** Files are read through at the first call; `probe` rejects with "invalid_argument" and file:line where one is damaged. */
 export function createReplayDriver(options: ReplayOptions): Driver {
+  const name = `the replay engine (${options.records.join(", ")})`;
   const closing = new AbortController();
   let opened: Promise<Opened> | null = null;
 
@@ -46,6 +49,7 @@ export function createReplayDriver(options: ReplayOptions): Driver {
 
   async function sample(request: SampleRequest, signal: AbortSignal): Promise<SampleAnswer> {
     signal.throwIfAborted();
+    refuseInability(request.sampling, [], name);
     const { files, index } = await records();
     signal.throwIfAborted();
     const place = findPlace(index, request, options.records);
@@ -80,15 +84,18 @@ export function createReplayDriver(options: ReplayOptions): Driver {
         kvCapacityTokens: null,
         contextTokens: null,
         reportsCachedTokens: false,
-        canScore: false,
+        can: [],
       };
     },
     sample,
     async score() {
-      throw new CoppiceError(
-        "unimplemented",
-        `the replay engine (${options.records.join(", ")}) cannot score a continuation`,
-      );
+      throw unable("score", name);
+    },
+    async likelihood() {
+      throw unable("likelihood", name);
+    },
+    async reward() {
+      throw unable("reward", name);
     },
     close,
   };
@@ -106,7 +113,7 @@ async function openAll(paths: readonly string[], signal: AbortSignal): Promise<O
 }
 
 function findPlace(index: RecordIndex, request: SampleRequest, paths: readonly string[]): RecordPlace {
-  const byPrompt: RecordKey = { by: "prompt", value: request.prompt };
+  const byPrompt: RecordKey = { by: "prompt", value: promptText(request.pieces) };
   const isRoot = (request.depth ?? 0) === 0;
   const first: RecordKey | null = isRoot
     ? { by: "problem", value: request.problem }
