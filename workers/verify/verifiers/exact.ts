@@ -1,10 +1,7 @@
 /** Equality with the reference, after trimming and Unicode composition (NFC). */
-import { createHash } from "node:crypto";
 import { CoppiceError, messageOf } from "../../../services/runtime/errors.ts";
+import { answerKey } from "../answer-key.ts";
 import { correct, defineVerifier, incorrect, lastLine, quote, undecided } from "../verifier.ts";
-
-/** Longest answer key, in characters; a longer text's key is its beginning and its hash. */
-const ANSWER_CHARS_MAX = 1_024;
 
 export const exact = defineVerifier({
   kind: "exact",
@@ -54,7 +51,7 @@ export const exact = defineVerifier({
   verify({ text, problem }, options) {
     const extracted = extractAnswer(text, options);
     const found = normalise(extracted ?? "", options);
-    const answer = found === "" ? null : keyOf(found);
+    const answer = found === "" ? null : answerKey(found);
     if (problem.reference === null) return undecided(answer, "the problem has no reference");
     if (extracted === null)
       return incorrect(null, `expected a match of ${quote(options.pattern ?? "")}, found none`);
@@ -86,10 +83,4 @@ function normalise(
   const trimmed = text.trim().normalize("NFC");
   const spaced = options.ignore_space ? trimmed.replace(/\s+/gu, " ") : trimmed;
   return options.ignore_case ? spaced.toLowerCase() : spaced;
-}
-
-function keyOf(answer: string): string {
-  if (answer.length <= ANSWER_CHARS_MAX) return answer;
-  const hash = createHash("sha256").update(answer).digest("hex").slice(0, 32);
-  return `${answer.slice(0, 64).toWellFormed()}... sha256:${hash}`;
 }
