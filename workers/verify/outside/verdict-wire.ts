@@ -67,7 +67,7 @@ export function readVerdict(value: unknown): WireVerdict {
   }
   const complaint = complaintOf(fields);
   return complaint === null
-    ? { kind: "verdict", id, result: resultOf(fields as unknown as Fields) } // Checked just above.
+    ? { kind: "verdict", id, result: resultOf(fields) } // Checked just above.
     : malformed(id, complaint);
 }
 
@@ -187,5 +187,6 @@ function shown(value: unknown): string {
   if (typeof value === "string") return quote(value);
   // A list or an object may be too deep to be written.
   if (Array.isArray(value)) return "a list";
-  return typeof value === "object" && value !== null ? "an object" : String(value);
+  if (typeof value === "number") return String(value); // JSON has no word for what 1e999 is read as.
+  return typeof value === "object" && value !== null ? "an object" : JSON.stringify(value);
 }
