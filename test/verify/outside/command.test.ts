@@ -1,4 +1,4 @@
-import { spawnSync } from "node:child_process";
+import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterEach, describe, expect, test, vi } from "vitest";
 import type { Clock } from "../../../services/runtime/clock.ts";
@@ -63,8 +63,14 @@ function start(
 }
 
 /** Whether a process runs: one that ended and that nobody has waited for does not. */
-const isAlive = (pid: number): boolean =>
-  /^[^Z]/.test(spawnSync("ps", ["-o", "stat=", "-p", String(pid)], { encoding: "utf8" }).stdout.trim());
+const isAlive = (pid: number): boolean => {
+  try {
+    process.kill(pid, 0);
+    return !existsSync("/proc/self/stat") || !/\) Z /.test(readFileSync(`/proc/${pid}/stat`, "utf8"));
+  } catch {
+    return false;
+  }
+};
 const isGone = (pid: number) => vi.waitFor(() => expect(isAlive(pid)).toBe(false), 30_000);
 
 describe("the command verifier", () => {
@@ -164,7 +170,7 @@ describe("a program that writes what is no verdict", () => {
     expect(await verdict).toMatchObject({
       verdict: "undecided",
       reason:
-        "took longer than 5000 ms; the last other line: expected a JSON object with id and verdict, found true",
+        'took longer than 5000 ms; the last other line: expected a JSON object with id and verdict, found "True"',
     });
   });
 
@@ -219,8 +225,8 @@ describe("a program that dies", () => {
   });
 
   test("and never answered fails what waits with its last words, and does not try for ever", async () => {
-    const command = [process.execPath, "-e", 'console.error("no module named torch"); process.exit(1)'];
-    const { verify, lines } = start({ command });
+    const dying = [process.execPath, "-e", 'console.error("no module named torch"); process.exit(1)'];
+    const { verify, lines } = start({ command: dying });
     const outcomes = await Promise.allSettled(Array.from({ length: 20 }, () => verify("x")));
     const failed = outcomes.filter(({ status }) => status === "rejected");
     expect(failed.length).toBeGreaterThanOrEqual(18);
@@ -237,12 +243,12 @@ describe("a program that dies", () => {
   });
 
   test("of a signal is named by it", async () => {
-    const command = [
+    const dying = [
       process.execPath,
       "-e",
       'process.kill(process.pid, "SIGTERM"); setInterval(() => {}, 1e9)',
     ];
-    const { verify } = start({ command });
+    const { verify } = start({ command: dying });
     expect((await verify("x")).reason).toBe(
       "the program ended 3 times while it judged this candidate (signal SIGTERM)",
     );
