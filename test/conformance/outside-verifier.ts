@@ -64,7 +64,7 @@ export function describeOutsideVerifier<O extends OutsideVerifier["options"]>(
 
   async function withPool(work: (pool: OutsidePool) => Promise<void>): Promise<void> {
     const limits = DEFAULT_POOL_LIMITS;
-    const opened = { ...verifier, isRemote: false };
+    const opened = { ...verifier, isRemote: false, queues: false };
     const pool = new OutsidePool([opened], { parts, limits, latencyMs: createHistogram() });
     try {
       await work(pool);

@@ -1,5 +1,7 @@
 /** Every kind of verifier. A thread of the pool and the sweep file's schema both read it here. */
 import type { OutsideVerifier } from "./outside-verifier.ts";
+import { command } from "./outside/command.ts";
+import { http } from "./outside/http.ts";
 import type { Verifier } from "./verifier.ts";
 import { exact } from "./verifiers/exact.ts";
 import { game24 } from "./verifiers/game24.ts";
@@ -8,4 +10,4 @@ import { numeric } from "./verifiers/numeric.ts";
 export const VERIFIERS: readonly Verifier[] = [exact, game24, numeric];
 
 /** Those that judge outside of this process. */
-export const OUTSIDE_VERIFIERS: readonly OutsideVerifier[] = [];
+export const OUTSIDE_VERIFIERS: readonly OutsideVerifier[] = [command, http];

@@ -3,6 +3,7 @@
  * Calls the judges that `outside-verifier.ts` declares.
  *
  * 1. A judge keeps its time limit itself; one that does not is told to stop a while later, and no longer waited for (I7).
+ *    Of a judge with a queue of its own nobody else knows when it takes up which candidate: it alone counts.
  * 2. An abort frees the caller at once, its place when the judge has stopped.
  */
 import type { VerdictResult } from "../../services/queue/job.ts";
@@ -26,6 +27,9 @@ export interface OutsidePoolOptions {
   readonly latencyMs: Histogram;
 }
 
+/** A queue that has not come to a candidate in so long is given up, whatever it says. */
+const QUEUE_MS_MAX = 24 * 3_600_000;
+
 /** The places of one kind. */
 interface Desk {
   readonly verifier: OutsideVerifier;
@@ -47,8 +51,9 @@ export class OutsidePool implements Judges {
     this.verifiers = verifiers;
     this.#options = options;
     const desks = verifiers.map((verifier): [string, Desk] => {
-      const placesMax = verifier.isRemote === true ? limits.remoteAtOnceMax : parts.concurrency;
-      const judge = verifier.open({ ...parts, concurrency: placesMax });
+      const atOnceMax = verifier.isRemote === true ? limits.remoteAtOnceMax : parts.concurrency;
+      const judge = verifier.open({ ...parts, concurrency: atOnceMax });
+      const placesMax = verifier.queues === true ? Infinity : atOnceMax;
       return [verifier.kind, { verifier, judge, placesMax, waiting: new Set(), running: 0 }];
     });
     this.#desks = new Map(desks);
@@ -84,10 +89,12 @@ export class OutsidePool implements Judges {
     const overrun = new AbortController();
     let giveUp: (verdict: VerdictResult) => void = () => undefined;
     const givenUp = new Promise<VerdictResult>((resolve) => (giveUp = resolve));
+    const hasOwnQueue = desk.verifier.queues === true;
+    const limitMs = hasOwnQueue ? QUEUE_MS_MAX : options.timeout_ms;
     const timer = parts.clock.after(
-      options.timeout_ms + limits.overrunMs,
+      limitMs + limits.overrunMs,
       () => {
-        const reason = `took longer than ${options.timeout_ms} ms`;
+        const reason = `took longer than ${limitMs} ms`;
         overrun.abort(new CoppiceError("deadline_exceeded", reason));
         giveUp(undecided(null, reason));
       },
@@ -98,7 +105,7 @@ export class OutsidePool implements Judges {
       if (refused !== null) return { verdict: refused, isMemorable: false };
       const judged = desk.judge.verify(candidate, options, AbortSignal.any([ended, overrun.signal]));
       const verdict = await Promise.race([givenUp, judged]);
-      const isInTime = parts.clock.monotonicMs() - startedMs < options.timeout_ms;
+      const isInTime = hasOwnQueue || parts.clock.monotonicMs() - startedMs < options.timeout_ms;
       if (!isInTime) this.#terminations += 1;
       const isMemorable = desk.verifier.isRepeatable && isInTime && verdict.verdict !== "undecided";
       return { verdict, isMemorable };

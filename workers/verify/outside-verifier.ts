@@ -33,6 +33,11 @@ export interface OutsideVerifier<O extends VerifierOptions = VerifierOptions> ex
   readonly runsCommands: boolean;
   /** Whether it judges on another machine, so that many verifications at once cost this one little. Absent: no. */
   readonly isRemote?: boolean;
+  /**
+   * Whether it has candidates wait by itself: it is handed all that come, and its time limit counts from when it takes one
+   * up. `concurrency` is then what it may do at once on this machine. Absent: no.
+   */
+  readonly queues?: boolean;
   /** Rejects with why it cannot judge on this machine; it is then not offered (I9). Absent: it can anywhere. */
   probe?(parts: OutsideParts, signal: AbortSignal): Promise<void>;
   /** Nothing is started before the first `verify`. */

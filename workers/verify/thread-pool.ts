@@ -12,6 +12,7 @@ import type { Clock, Timer } from "../../services/runtime/clock.ts";
 import { CoppiceError, messageOf } from "../../services/runtime/errors.ts";
 import type { Histogram } from "./histogram.ts";
 import type { Judgement, Judges, JudgesLoad, Verification } from "./judges.ts";
+import { limitTime } from "./time-limit.ts";
 import type { ThreadData, ThreadMessage, ThreadTask } from "./thread.ts";
 import { undecided, type Verifier } from "./verifier.ts";
 
@@ -25,9 +26,6 @@ export interface ThreadLimits {
   /** Starts in a row that may fail before what waits fails. */
   readonly startsMax: number;
 }
-
-/** A verification's time limit is counted in so many parts. */
-const TIMEOUT_PARTS = 4;
 
 interface Held extends ThreadTask {
   readonly timeoutMs: number;
@@ -123,7 +121,7 @@ export class ThreadPool implements Judges {
     thread.state = "running";
     thread.held = held;
     thread.startedMs = this.#options.clock.monotonicMs();
-    this.#limitTime(thread, held.timeoutMs / TIMEOUT_PARTS, TIMEOUT_PARTS);
+    thread.timer = limitTime(this.#options.clock, held.timeoutMs, () => this.#overrun(thread));
     const task: ThreadTask = { spec: held.spec, candidate: held.candidate };
     thread.worker.postMessage(task);
   }
@@ -161,13 +159,6 @@ export class ThreadPool implements Judges {
     thread.held = null;
     thread.state = "idle";
     this.#dispatch();
-  }
-
-  /** Counts parts of the time and not time: where this process stands still its threads do too, and one part is lost. */
-  #limitTime(thread: Thread, partMs: number, parts: number): void {
-    const next = (): void =>
-      parts === 1 ? this.#overrun(thread) : this.#limitTime(thread, partMs, parts - 1);
-    thread.timer = this.#options.clock.after(partMs, next, { keepAlive: true });
   }
 
   #overrun(thread: Thread): void {

@@ -1,6 +1,7 @@
-import { existsSync, readFileSync } from "node:fs";
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { afterEach, describe, expect, test, vi } from "vitest";
+import { afterAll, afterEach, describe, expect, test, vi } from "vitest";
 import type { Clock } from "../../../services/runtime/clock.ts";
 import { systemClock } from "../../../services/runtime/clock.ts";
 import type { Log, LogFields } from "../../../services/runtime/log.ts";
@@ -8,6 +9,7 @@ import type { OutsideJudge } from "../../../workers/verify/outside-verifier.ts";
 import { command, createCommandJudge } from "../../../workers/verify/outside/command.ts";
 import type { ProgramBenchLimits } from "../../../workers/verify/outside/program-bench.ts";
 import { parseOptions, type Candidate } from "../../../workers/verify/verifier.ts";
+import { describeOutsideVerifier } from "../../conformance/outside-verifier.ts";
 import { createVirtualClock } from "../../support/virtual-clock.ts";
 
 const OBEDIENT = [process.execPath, join(import.meta.dirname, "obedient-program.ts")];
@@ -314,6 +316,19 @@ describe("a program that hangs", () => {
     );
   });
 
+  test("at a candidate that nobody waits for any more is killed soon, and the others go on", async () => {
+    const clock = createVirtualClock();
+    const { verify, logged } = start({ timeout_ms: 60_000 }, { clock });
+    const withdrawn = new AbortController();
+    const hung = expect(verify("hang", withdrawn.signal)).rejects.toThrow("enough");
+    const other = verify("answer");
+    await logged("verifier_stderr");
+    withdrawn.abort(new Error("enough"));
+    await hung;
+    clock.advance(5_000);
+    expect(await other).toMatchObject({ verdict: "correct" });
+  });
+
   test("or never reads gets no more than its input holds, and more memory is not taken", async () => {
     const clock = createVirtualClock();
     const { verify, logged } = start({ command: [...OBEDIENT, "deaf"], in_flight: 1_024 }, { clock });
@@ -329,6 +344,22 @@ describe("a program that hangs", () => {
     withdrawn.abort(new Error("enough"));
     expect((await outcomes).every(({ status }) => status === "rejected")).toBe(true);
   });
+});
+
+const hanging = mkdtempSync(join(tmpdir(), "coppice-hanging-"));
+afterAll(() => rmSync(hanging, { recursive: true, force: true }));
+
+describeOutsideVerifier(command, {
+  correct: [{ text: "correct 42", options: { command: OBEDIENT }, answer: "42" }],
+  incorrect: [{ text: "incorrect off by one", options: { command: OBEDIENT }, reason: "off by one" }],
+  undecided: [
+    { text: "undecided no reference", options: { command: OBEDIENT }, reason: "no reference" },
+    { text: 'raw {"id":"ID"}\\n', options: { command: OBEDIENT }, reason: "expected verdict" },
+  ],
+  problem: { options: { command: OBEDIENT } },
+  endless: { text: "hang", options: { command: OBEDIENT, processes: 2, start_ms: 0 } },
+  underWay: () => readdirSync(hanging).filter((pid) => isAlive(Number(pid))).length,
+  env: { ...process.env, HANGING: hanging },
 });
 
 describe("the end", () => {

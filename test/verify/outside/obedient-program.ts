@@ -1,11 +1,12 @@
 /**
  * A verifier program that does what each candidate's text says, for the tests of the `command` verifier: "answer",
- * "raw ..." (with ID for its id, \n written out), "hang", "die 3", "close", "fork", "hold" (answers when the next one comes).
+ * "correct 42", "incorrect why", "undecided why", "raw ..." (with ID for its id, \n written out), "hang", "die 3", "close", "fork", "hold" (answers when the next one comes).
  * With the argument "deaf" it never reads.
  */
 import { spawn } from "node:child_process";
 import { createInterface } from "node:readline";
-import { closeSync } from "node:fs";
+import { closeSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
 
 interface Line {
   readonly id: string;
@@ -21,10 +22,17 @@ const answer = (id: string): void =>
 function obey({ id, text }: Line): void {
   const [word = "", ...rest] = text.split(" ");
   switch (word) {
+    case "correct":
+      return say(`${JSON.stringify({ id, verdict: word, answer: rest.join(" ") })}\n`);
+    case "incorrect":
+    case "undecided":
+      return say(`${JSON.stringify({ id, verdict: word, reason: rest.join(" ") })}\n`);
     case "raw":
       return say(rest.join(" ").replaceAll("ID", id).replaceAll("\\n", "\n"));
     case "hang":
       process.stderr.write("hanging\n");
+      if (process.env["HANGING"] !== undefined)
+        writeFileSync(join(process.env["HANGING"], String(process.pid)), "");
       // Busy, so that not even the end of its input stops it.
       for (;;);
     case "die":

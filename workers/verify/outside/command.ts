@@ -53,6 +53,8 @@ export const command = defineOutsideVerifier({
   about: "A program of your own: candidates as JSON lines on its standard input, verdicts on its output.",
   options: OPTIONS,
   isRepeatable: false,
+  runsCommands: true,
+  queues: true,
   check(options) {
     const [file = ""] = options.command;
     const complain = (found: string): never => {

@@ -6,6 +6,12 @@ import { quote, type COMMON_OPTIONS, type OptionValues } from "../verifier.ts";
 import { DEFAULT_HTTP_BENCH_LIMITS, HttpBench, type HttpBenchLimits } from "./http-bench.ts";
 import { PerSpecification } from "./per-specification.ts";
 
+/**
+ * Whoever writes a sweep names an address and a variable of the worker's environment: only what the machine's owner named so
+ * may be sent there.
+ */
+const KEY_PREFIX = "COPPICE_VERIFIER_";
+
 const OPTIONS = {
   url: {
     type: "text",
@@ -29,7 +35,8 @@ const OPTIONS = {
   api_key_env: {
     type: "text",
     default: null,
-    about: "The environment variable of the worker that holds a key, sent as a bearer token.",
+    about:
+      "The environment variable of the worker that holds a key, sent as a bearer token; it must begin with COPPICE_VERIFIER_.",
   },
 } as const;
 
@@ -40,7 +47,16 @@ export const http = defineOutsideVerifier({
   about: "A server of your own: candidates by POST as JSON, verdicts in its answer.",
   options: OPTIONS,
   isRepeatable: false,
-  check: ({ url }) => checkUrl(url),
+  runsCommands: false,
+  queues: true,
+  check({ url, api_key_env }) {
+    checkUrl(url);
+    if (api_key_env === null || api_key_env.startsWith(KEY_PREFIX)) return;
+    throw new CoppiceError(
+      "invalid_argument",
+      `verifier http: api_key_env must begin with ${KEY_PREFIX}, found ${quote(api_key_env)}`,
+    );
+  },
   open: createHttpJudge,
 });
 

@@ -5,7 +5,8 @@
  * 1. A verification ends once: with the program's answer, with "undecided" when it took too long or is to blame for the
  *    program's death, with the caller's abort, or with an error of the world; whichever is first.
  * 2. Time is counted for the oldest candidate in flight of a program, from the moment that it is the oldest: those behind it
- *    wait their turn. When it is over the program is killed, and the others are sent again to another.
+ *    wait their turn. When it is over the program is killed, and the others are sent again to another. A candidate that
+ *    nobody waits for any more gets little of it.
  * 3. When a program dies, what it held is sent again, one at a time to an otherwise idle program: so it is certain who is to
  *    blame. The candidate that was oldest at several deaths is undecided.
  * 4. A program that dies again and again without one answer in between fails what waits; each death waits longer (I7).
@@ -40,6 +41,8 @@ export interface ProgramBenchLimits extends ProgramLimits {
   readonly strayLinesMax: number;
   /** Such lines of one program that are logged. */
   readonly strayLinesLogged: number;
+  /** What a candidate may still take that nobody waits for any more, once it is the oldest in flight. */
+  readonly abandonedMs: number;
   /** Programs that nobody needed for so long are stopped. */
   readonly idleMs: number;
 }
@@ -53,6 +56,7 @@ export const DEFAULT_PROGRAM_BENCH_LIMITS: ProgramBenchLimits = {
   backoffMaxMs: 5_000,
   strayLinesMax: 100,
   strayLinesLogged: 10,
+  abandonedMs: 5_000,
   idleMs: 300_000,
 };
 
@@ -124,7 +128,10 @@ export class ProgramBench implements Bench {
       if (signal.aborted) return reject(signal.reason);
       if (this.#isClosed) return reject(closedError());
       if (this.#waiting.size >= this.#options.limits.waitingMax) return reject(this.#fullError());
-      const onAbort = (): void => verification.fail(signal.reason);
+      const onAbort = (): void => {
+        verification.fail(signal.reason);
+        this.#abandoned(verification);
+      };
       const end = (report: () => void): void => {
         if (verification.isSettled) return;
         verification.isSettled = true;
@@ -298,11 +305,21 @@ export class ProgramBench implements Bench {
   }
 
   #limitOldest(member: Member): void {
-    const { clock, timeoutMs, startMs } = this.#options;
+    const { clock, timeoutMs, startMs, limits } = this.#options;
     member.limit?.cancel();
-    if (member.inFlight.size === 0) return;
-    const limitMs = timeoutMs + (member.hasAnswered ? 0 : startMs);
+    const [oldest] = member.inFlight.values();
+    if (oldest === undefined) return;
+    const fullMs = timeoutMs + (member.hasAnswered ? 0 : startMs);
+    const limitMs = oldest.isSettled ? Math.min(fullMs, limits.abandonedMs) : fullMs;
     member.limit = limitTime(clock, limitMs, () => this.#overrun(member));
+  }
+
+  /** Nobody waits for it any more: it is no reason to wait for long. */
+  #abandoned(verification: Verification): void {
+    for (const member of this.#members) {
+      const [oldest] = member.inFlight.values();
+      if (oldest === verification) this.#limitOldest(member);
+    }
   }
 
   #overrun(member: Member): void {
