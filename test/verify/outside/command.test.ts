@@ -1,4 +1,7 @@
+import { spawn } from "node:child_process";
+import { once } from "node:events";
 import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
+import { createInterface } from "node:readline";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, afterEach, describe, expect, test, vi } from "vitest";
@@ -410,6 +413,18 @@ describe("the end", () => {
     clock.advance(300_000);
     await isGone(Number(answer));
     expect((await verify("answer")).answer).not.toBe(answer);
+  });
+
+  test.each(["exit", "stay"])("a worker that dies (%s) leaves no program behind", async (manner) => {
+    const worker = spawn(process.execPath, [join(import.meta.dirname, "judging-worker.ts"), manner], {
+      stdio: ["ignore", "pipe", "inherit"],
+    });
+    const [pid] = (await once(createInterface({ input: worker.stdout }), "line")) as [string];
+    if (manner === "stay") {
+      expect(isAlive(Number(pid))).toBe(true);
+      worker.kill("SIGKILL");
+    }
+    await isGone(Number(pid));
   });
 
   test("standard error is logged up to a limit", async () => {
