@@ -86,7 +86,10 @@ test("separate processes give the rows of one process, also when the coordinator
     ...joined,
   );
   const verifier = background(place.path, "verifier", "--concurrency", "1", ...joined);
-  await Promise.all([says(worker, 'worker w1 serves "*"'), says(verifier, "serves exact, game24, numeric")]);
+  await Promise.all([
+    says(worker, 'worker w1 serves "*"'),
+    says(verifier, "serves exact, game24, math, numeric"),
+  ]);
   const submitted = background(
     place.path,
     "submit",

@@ -165,15 +165,15 @@ const STUBBORN_SPEC = JSON.stringify({ kind: "stubborn", timeout_ms: 60_000 });
 describe("the verification worker", () => {
   test("registers its kinds and takes jobs from the lanes that it is told", async () => {
     const bed = await openBed();
-    const verifiers = ["exact", "game24", "numeric"];
+    const verifiers = ["exact", "game24", "math", "numeric"];
     expect(bed.facts).toEqual({
       id: "verifier-1",
       offers: { kind: "verification", verifiers, concurrency: 4 },
     });
-    expect([...bed.consumed.keys()]).toEqual(["verify-exact", "verify-game24", "verify-numeric"]);
-    expect([...bed.consumed.values()].map(({ concurrency }) => concurrency)).toEqual([4, 4, 4]);
+    expect([...bed.consumed.keys()]).toEqual(verifiers.map((kind) => `verify-${kind}`));
+    expect([...bed.consumed.values()].map(({ concurrency }) => concurrency)).toEqual(verifiers.map(() => 4));
     await bed.worker.drain(250);
-    expect(bed.drained).toEqual([250, 250, 250]);
+    expect(bed.drained).toEqual(verifiers.map(() => 250));
   });
 
   test("reports one verdict for each ask of a job", async () => {
@@ -285,14 +285,14 @@ describe("the verification worker", () => {
 
   test("fails every ask of a job whose verifier it does not know or cannot use, naming what it knows", async () => {
     const bed = await openBed();
-    const specs = ['{"kind":"math"}', '{"kind":"exact","ignore_case":1}', "[]", "not JSON"];
+    const specs = ['{"kind":"astrology"}', '{"kind":"exact","ignore_case":1}', "[]", "not JSON"];
     for (const verifier of specs) await bed.deliver(bed.job(["24"], { verifier }));
     await bed.deliver(bed.job(["24", "25"], { problem: "{" }));
     const messages = bed.reports.map(({ result }) =>
       result.kind === "failure" ? `${result.reason}: ${result.message}` : "",
     );
     expect(messages).toEqual([
-      'bad_verifier: job job-1: expected a verifier of kind exact, game24, numeric; found "math"',
+      'bad_verifier: job job-1: expected a verifier of kind exact, game24, math, numeric; found "astrology"',
       'bad_verifier: job job-2: verifier exact: ignore_case must be true or false, found "1"',
       'bad_verifier: job job-3: expected a verifier\'s specification as a JSON object, found "[]"',
       'bad_verifier: job job-4: expected a verifier\'s specification as JSON, found "not JSON"',

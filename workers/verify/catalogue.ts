@@ -5,9 +5,10 @@ import { http } from "./outside/http.ts";
 import type { Verifier } from "./verifier.ts";
 import { exact } from "./verifiers/exact.ts";
 import { game24 } from "./verifiers/game24.ts";
+import { math } from "./verifiers/math.ts";
 import { numeric } from "./verifiers/numeric.ts";
 
-export const VERIFIERS: readonly Verifier[] = [exact, game24, numeric];
+export const VERIFIERS: readonly Verifier[] = [exact, game24, math, numeric];
 
 /** Those that judge outside of this process. */
 export const OUTSIDE_VERIFIERS: readonly OutsideVerifier[] = [command, http];

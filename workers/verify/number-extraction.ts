@@ -15,7 +15,7 @@ export type Extraction =
   | { readonly kind: "none"; readonly reason: string };
 
 /** Longest content of a `\boxed{}`, in characters. */
-const BOXED_CHARS_MAX = 1_000;
+export const BOXED_CHARS_MAX = 1_000;
 
 const SIGN = "[-+\u2212]";
 const CURRENCY = "[$\u20ac\u00a3\u00a5\u20b9]";
@@ -74,7 +74,7 @@ function fromBox(text: string, box: number, percent: PercentReading): Extraction
 }
 
 /** What stands between the brace at `open` and the one that closes it; null when that is too far away. */
-function bracketed(text: string, open: number): string | null {
+export function bracketed(text: string, open: number): string | null {
   let depth = 0;
   const end = Math.min(text.length, open + BOXED_CHARS_MAX);
   for (let at = open; at < end; at += 1) {
