@@ -57,6 +57,22 @@ export function answerText({ prefix }: Candidate, prompt: Prefix): string {
   return texts.toReversed().join("");
 }
 
+/** A judged answer, and the path on which it was sampled, itself included. */
+export interface JudgedAnswer {
+  readonly candidate: Candidate;
+  readonly path: Prefix;
+}
+
+/** A rollout behind `from` as an answer to `prompt`, judged as soon as it is there. */
+export function* sampleAnswer(
+  from: Prefix,
+  { prompt, index }: { readonly prompt: Prefix; readonly index: number },
+): Program<JudgedAnswer> {
+  const { text, ask } = yield* sample(from);
+  const candidate = yield* finish(answerTo(prompt, { index, text, ask }));
+  return { candidate, path: from.extend(text, ask) };
+}
+
 /** Whether a step ends its path: no stop string ended it, or it is the last one allowed. */
 export function isTerminal(step: Rollout, { isLast }: { readonly isLast: boolean }): boolean {
   return isLast || step.stopString === null;

@@ -5,9 +5,17 @@ import { bestOfN } from "./strategies/best-of-n.ts";
 import { doublingConsistency } from "./strategies/doubling-consistency.ts";
 import { earlyStoppingConsistency } from "./strategies/early-stopping-consistency.ts";
 import { firstCorrect } from "./strategies/first-correct.ts";
+import { leastToMost } from "./strategies/least-to-most.ts";
 import { mcts } from "./strategies/mcts.ts";
+import { mixtureOfAgents } from "./strategies/mixture-of-agents.ts";
+import { planThenSolve } from "./strategies/plan-then-solve.ts";
 import { promptChain } from "./strategies/prompt-chain.ts";
+import { react } from "./strategies/react.ts";
+import { reflexion } from "./strategies/reflexion.ts";
 import { selfConsistency } from "./strategies/self-consistency.ts";
+import { selfDebug } from "./strategies/self-debug.ts";
+import { selfRefine } from "./strategies/self-refine.ts";
+import { sequentialRevisions } from "./strategies/sequential-revisions.ts";
 import type { Strategy } from "./strategy.ts";
 
 const ALL: readonly Strategy[] = [
@@ -20,6 +28,14 @@ const ALL: readonly Strategy[] = [
   beamSearch,
   mcts,
   promptChain,
+  leastToMost,
+  planThenSolve,
+  react,
+  mixtureOfAgents,
+  selfRefine,
+  selfDebug,
+  reflexion,
+  sequentialRevisions,
 ];
 
 /** By name, in the order of the documentation. */

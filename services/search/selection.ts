@@ -117,10 +117,9 @@ export function selectRevision(
   revisions: readonly Candidate[],
   { length, lost }: { readonly length: number; readonly lost: Loss | null },
 ): Outcome {
-  const first = Math.min(...revisions.map(({ index }) => Math.floor(index / length)));
-  const ended = revisions
-    .filter(({ index }) => Math.floor(index / length) === first)
-    .toSorted((a, b) => b.index - a.index);
+  const chainOf = ({ index }: Candidate): number => Math.floor(index / length);
+  const ordered = revisions.toSorted((a, b) => a.index - b.index);
+  const ended = ordered.findLast((one) => ordered[0] !== undefined && chainOf(one) === chainOf(ordered[0]));
   const isScored = revisions.some(({ score }) => score !== null);
-  return ended[0] === undefined || isScored ? selectHighest(revisions, lost) : outcomeOf(ended[0], "last");
+  return ended === undefined || isScored ? selectHighest(revisions, lost) : outcomeOf(ended, "last");
 }

@@ -1,5 +1,5 @@
 /** Plays a model, a verifier and tools to one search, and writes down what was asked. */
-import type { Answer, Ask, Loss, Outcome, Tool, Verdict } from "../../services/search/program.ts";
+import type { Answer, Ask, Loss, Outcome, SampleAsk, Tool, Verdict } from "../../services/search/program.ts";
 import { rootPrefix, Search, textOf } from "../../services/search/search.ts";
 import type { Parameter, ParameterValues, Strategy } from "../../services/search/strategy.ts";
 import { withDefaults } from "../../services/search/strategy.ts";
@@ -52,7 +52,7 @@ export function play<P extends Readonly<Record<string, Parameter>>>(
   return {
     outcome: search.outcome,
     loss: search.loss,
-    prompts: asks.flatMap((ask) => (ask.kind === "sample" ? [textOf(ask.prefix)] : [])),
+    prompts: samplesOf({ asks }).map(({ prefix }) => textOf(prefix)),
     judged: verifications.flatMap((ask) => (ask.role === "tool" ? [] : [answerIn(ask)])),
     used: verifications.flatMap((ask) => (ask.role === "tool" ? [textOf(ask.prefix)] : [])),
     asks,
@@ -63,6 +63,11 @@ export function play<P extends Readonly<Record<string, Parameter>>>(
 export function answerOf({ outcome }: Played): string | null {
   const prefix = outcome?.candidate?.prefix;
   return prefix === undefined ? null : textOf(prefix).slice(QUESTION.length);
+}
+
+/** What the model was asked, in the order of asking. */
+export function samplesOf({ asks }: Pick<Played, "asks">): readonly SampleAsk[] {
+  return asks.filter((ask) => ask.kind === "sample");
 }
 
 function answerIn(ask: Ask): string {

@@ -42,6 +42,27 @@ const PARAMETERS: Readonly<Record<string, StrategyCase["parameters"]>> = {
       nodes: { a: "{prompt}1", b: "{prompt}1", c: "{a}?", d: "{b}?", end: "{prompt}{c}{d}{a}" },
     },
   ],
+  "least-to-most": [{ max_questions: 3 }, { n: 4, max_questions: 2, select: "majority" }],
+  "plan-then-solve": [
+    { plans: 4, solutions: 3 },
+    { plans: 6, solutions: 1, select: "majority" },
+  ],
+  react: [
+    { n: 4, max_turns: 3, action: "a", final: "b" },
+    { n: 3, max_turns: 4, action: "a", final: "e", select: "majority", tools: ["python", "a"] },
+    { max_turns: 1 },
+  ],
+  "mixture-of-agents": [
+    { layers: 2, width: 3 },
+    { layers: 1, width: 4, select: "fused" },
+  ],
+  "self-refine": [{ ok: "a" }, { chains: 4, attempts: 3, ok: "b" }],
+  "self-debug": [{ rounds: 4 }, { chains: 4, rounds: 2, explain: "" }],
+  reflexion: [{ trials: 4 }, { chains: 3, trials: 3, memory: 1, signal: "own-tests" }],
+  "sequential-revisions": [
+    { chains: 3, revisions: 4, context: 2 },
+    { chains: 4, revisions: 2, select: "majority" },
+  ],
 };
 
 for (const [name, strategy] of STRATEGIES)
