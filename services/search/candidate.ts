@@ -7,7 +7,8 @@ import { scoreOf } from "./selection.ts";
 export interface FinishedPath {
   readonly index: number;
   readonly prefix: Prefix;
-  readonly ask: AskId;
+  /** Of the rollout that ends it; null when no single rollout does. */
+  readonly ask: AskId | null;
 }
 
 /**

@@ -3,14 +3,18 @@ import { adaptiveConsistency } from "./strategies/adaptive-consistency.ts";
 import { beamSearch } from "./strategies/beam-search.ts";
 import { bestOfN } from "./strategies/best-of-n.ts";
 import { doublingConsistency } from "./strategies/doubling-consistency.ts";
+import { dvts } from "./strategies/dvts.ts";
 import { earlyStoppingConsistency } from "./strategies/early-stopping-consistency.ts";
+import { ets } from "./strategies/ets.ts";
 import { firstCorrect } from "./strategies/first-correct.ts";
 import { leastToMost } from "./strategies/least-to-most.ts";
 import { mcts } from "./strategies/mcts.ts";
 import { mixtureOfAgents } from "./strategies/mixture-of-agents.ts";
+import { particleFiltering } from "./strategies/particle-filtering.ts";
 import { planThenSolve } from "./strategies/plan-then-solve.ts";
 import { promptChain } from "./strategies/prompt-chain.ts";
 import { react } from "./strategies/react.ts";
+import { rebase } from "./strategies/rebase.ts";
 import { reflexion } from "./strategies/reflexion.ts";
 import { selfConsistency } from "./strategies/self-consistency.ts";
 import { selfDebug } from "./strategies/self-debug.ts";
@@ -26,6 +30,10 @@ const ALL: readonly Strategy[] = [
   doublingConsistency,
   firstCorrect,
   beamSearch,
+  dvts,
+  rebase,
+  ets,
+  particleFiltering,
   mcts,
   promptChain,
   leastToMost,

@@ -29,6 +29,26 @@ const PARAMETERS: Readonly<Record<string, StrategyCase["parameters"]>> = {
   "beam-search": [
     { width: 8, expand: 3, max_steps: 4, step_stop: ["\n"] },
     { width: 2, expand: 4, max_steps: 1, step_stop: ["\n"] },
+    { width: 6, expand: 2, max_steps: 3, step_stop: ["\n"], lookahead: 2 },
+    { width: 6, expand: 2, max_steps: 3, step_stop: ["\n"], filter_duplicates: "off", aggregate: "prod" },
+  ],
+  dvts: [
+    { width: 8, expand: 3, max_steps: 4, step_stop: ["\n"] },
+    { width: 2, expand: 4, max_steps: 3, step_stop: ["\n"], aggregate: "min", select: "weighted-vote" },
+  ],
+  rebase: [
+    { width: 8, max_steps: 4, step_stop: ["\n"], path_tokens: 6 },
+    { width: 7, max_steps: 3, step_stop: ["\n"], rounding: "paper", aggregate: "mean" },
+    { width: 5, max_steps: 3, step_stop: ["\n"], balance: 0.001, select: "highest-score" },
+  ],
+  ets: [
+    { width: 8, max_steps: 4, step_stop: ["\n"] },
+    { width: 8, max_steps: 4, step_stop: ["\n"], sharing: 5, rounding: "paper" },
+  ],
+  "particle-filtering": [
+    { particles: 6, max_steps: 4, step_stop: ["\n"] },
+    { particles: 5, max_steps: 3, step_stop: ["\n"], resample: "systematic", select: "drawn" },
+    { particles: 5, max_steps: 3, step_stop: ["\n"], aggregate: "prod", select: "highest-weight" },
   ],
   mcts: [
     { simulations: 30, parallel: 6, expand: 3, max_steps: 3, step_stop: ["\n"] },
