@@ -20,6 +20,7 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
     "services/search",
     "proto",
   ],
+  "services/export": ["services/export", "services/coordinator", "services/runtime"],
   workers: ["workers", "services/link", "services/queue", "services/runtime", "proto"],
 };
 
@@ -32,6 +33,7 @@ const ONLY_IN: Readonly<Record<string, readonly string[]>> = {
   "prom-client": ["services/runtime/metrics.ts"],
   "node-llama-cpp": ["workers/rollout/drivers/embedded", "services/cli/commands/doctor"],
   zod: ["services/coordinator"],
+  "hyparquet-writer": ["services/export"],
 };
 
 interface Import {

@@ -6,6 +6,7 @@ import { CoppiceError } from "../runtime/errors.ts";
 import { controlCommands } from "./commands/control.ts";
 import { coordinatorCommand } from "./commands/coordinator.ts";
 import { doctorCommand } from "./commands/doctor.ts";
+import { exportCommand } from "./commands/export.ts";
 import { listCommand } from "./commands/list.ts";
 import { runCommand } from "./commands/run.ts";
 import { schemaCommand } from "./commands/schema.ts";
@@ -41,6 +42,7 @@ const commands = [
   watchCommand,
   listCommand,
   summaryCommand,
+  exportCommand,
   controlCommands,
   coordinatorCommand,
   workerCommand,

@@ -75,12 +75,23 @@ export async function createRunDirectory(
   }
 }
 
-/** The problems of a run, in their order, one at a time (I6). */
+/**
+ * The problems of a run, in their order, one at a time (I6).
+ * @throws data_loss naming the line that is damaged.
+ */
 export async function* readRunProblems(path: string): AsyncGenerator<Problem> {
   const file = join(path, RUN_FILES.problems);
   for await (const line of readLines(file, { name: file })) {
-    // We wrote this file ourselves, from problems that were checked; its hash stands in the journal's header.
-    yield JSON.parse(lineText(line)) as Problem;
+    let problem: Problem;
+    try {
+      // We wrote this file ourselves, from problems that were checked; its hash stands in the journal's header.
+      problem = JSON.parse(lineText(line)) as Problem;
+    } catch (error) {
+      throw new CoppiceError("data_loss", `${file}:${line.number}: not JSON: ${messageOf(error)}`, {
+        cause: error,
+      });
+    }
+    yield problem;
   }
 }
 
