@@ -2,14 +2,18 @@
 import { adaptiveConsistency } from "./strategies/adaptive-consistency.ts";
 import { beamSearch } from "./strategies/beam-search.ts";
 import { bestOfN } from "./strategies/best-of-n.ts";
+import { codet } from "./strategies/codet.ts";
 import { doublingConsistency } from "./strategies/doubling-consistency.ts";
 import { dvts } from "./strategies/dvts.ts";
 import { earlyStoppingConsistency } from "./strategies/early-stopping-consistency.ts";
 import { ets } from "./strategies/ets.ts";
 import { firstCorrect } from "./strategies/first-correct.ts";
+import { knockout } from "./strategies/knockout.ts";
 import { leastToMost } from "./strategies/least-to-most.ts";
+import { mbr } from "./strategies/mbr.ts";
 import { mcts } from "./strategies/mcts.ts";
 import { mixtureOfAgents } from "./strategies/mixture-of-agents.ts";
+import { noisyChannel } from "./strategies/noisy-channel.ts";
 import { particleFiltering } from "./strategies/particle-filtering.ts";
 import { planThenSolve } from "./strategies/plan-then-solve.ts";
 import { promptChain } from "./strategies/prompt-chain.ts";
@@ -20,11 +24,19 @@ import { selfConsistency } from "./strategies/self-consistency.ts";
 import { selfDebug } from "./strategies/self-debug.ts";
 import { selfRefine } from "./strategies/self-refine.ts";
 import { sequentialRevisions } from "./strategies/sequential-revisions.ts";
+import { speculativeRejection } from "./strategies/speculative-rejection.ts";
+import { universalSelfConsistency } from "./strategies/universal-self-consistency.ts";
 import type { Strategy } from "./strategy.ts";
 
 const ALL: readonly Strategy[] = [
   bestOfN,
+  speculativeRejection,
+  noisyChannel,
+  knockout,
   selfConsistency,
+  universalSelfConsistency,
+  mbr,
+  codet,
   adaptiveConsistency,
   earlyStoppingConsistency,
   doublingConsistency,

@@ -149,21 +149,23 @@ export interface Gathered<T> {
 /** Runs programs beside each other and waits until each has settled. */
 export function* gather<T>(programs: Iterable<Program<T>>): Program<Gathered<T>> {
   const group = openGroup<T>();
-  const values: (T | undefined)[] = [];
-  for (const program of programs) {
-    yield* group.add(program);
-    values.push(undefined);
-  }
-  const losses: (Loss | undefined)[] = [];
-  for (let member = yield* group.next(); member !== null; member = yield* group.next()) {
-    if (member.lost === null) values[member.index] = member.value;
-    else losses[member.index] = member.lost;
-  }
+  for (const program of programs) yield* group.add(program);
+  return yield* settleAll(group);
+}
+
+/** Waits until each member of a group has settled. Those that `next` gave before are undefined, as lost ones are. */
+export function* settleAll<T>(group: Group<T>): Program<Gathered<T>> {
+  const settled: Settled<T>[] = [];
+  for (let member = yield* group.next(); member !== null; member = yield* group.next()) settled.push(member);
   // By position, so that the loss that is told does not depend on the order of settlement.
-  const lost = losses.reduce<Loss | null>(
-    (known, found) => (found === undefined ? known : graver(known, found)),
-    null,
-  );
+  settled.sort((a, b) => a.index - b.index);
+  const values: (T | undefined)[] = [];
+  let lost: Loss | null = null;
+  for (const member of settled) {
+    while (values.length < member.index) values.push(undefined);
+    if (member.lost !== null) lost = graver(lost, member.lost);
+    values.push(member.lost === null ? member.value : undefined);
+  }
   return { values, lost };
 }
 

@@ -32,7 +32,7 @@ export interface DriveOptions {
 }
 
 /** A problem for strategies that are driven by hand. */
-export const PROBLEM: ProblemFacts = { id: "p", prompt: "problem", metadata: {} };
+export const PROBLEM: ProblemFacts = { id: "p", prompt: "problem", metadata: { inputs: ["1", "2"] } };
 
 const ASKS_MAX = 200_000;
 

@@ -50,6 +50,7 @@ export function solve(
 ): { readonly trace: Trace; readonly outcome: Outcome } {
   const search = new Search(() => program(rootPrefix("p")));
   const trace = drive(search, { answer, ...options });
+  if (search.error !== null) throw search.error;
   if (search.outcome === null) throw new Error(`expected an outcome, found ${JSON.stringify(search.end)}`);
   return { trace, outcome: search.outcome };
 }

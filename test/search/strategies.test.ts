@@ -9,6 +9,23 @@ const PARAMETERS: Readonly<Record<string, StrategyCase["parameters"]>> = {
     { n: 12, vote: "weighted" },
     { n: 12, vote: "weighted", weight_by: "outcome" },
   ],
+  "universal-self-consistency": [{ n: 6 }, { n: 6, fallback: "majority" }, { n: 1 }],
+  "speculative-rejection": [
+    { n: 8, rungs: 3, reject: 0.6 },
+    { n: 3, rungs: 1 },
+  ],
+  "noisy-channel": [
+    { n: 6, lambda_1: 0.5 },
+    { n: 6, lambda_2: 0 },
+  ],
+  knockout: [{ n: 7, votes: 2 }, { n: 1 }],
+  mbr: [
+    { n: 6 },
+    { n: 6, utility: "edit" },
+    { n: 6, utility: "execution", inputs_max: 2 },
+    { n: 6, utility: "execution", inputs_as: "expressions", program: "prompt-and-answer" },
+  ],
+  codet: [{ n: 4, test_samples: 3, template: "{prompt}\nassert " }],
   "adaptive-consistency": [
     { n: 20, parallel: 3, confidence: 0.75 },
     { n: 20, parallel: 1, criterion: "majority", confidence: 0.5 },

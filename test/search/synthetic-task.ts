@@ -3,11 +3,14 @@
  * agrees.
  */
 import { createRandom, deriveSeed } from "../../services/runtime/random.ts";
-import type { Answer, Ask, Verdict } from "../../services/search/program.ts";
+import type { Answer, Ask, SampleAsk, Verdict } from "../../services/search/program.ts";
 import { textOf } from "../../services/search/search.ts";
 
-/** Steps are one of few letters, so that equal texts and equal scores (ties) are common. */
-const STEPS = ["a", "b", "c", "d", "e"] as const;
+/**
+ * Steps are one of few characters, so that equal texts and equal scores (ties) are common; some are numbers, by which a judge
+ * chooses.
+ */
+const STEPS = ["a", "b", "c", "1", "2"] as const;
 const TERMINAL_SHARE = 0.25;
 const CORRECT_SHARE = 0.08;
 const UNKNOWN_SHARE = 0.1;
@@ -15,20 +18,22 @@ const UNKNOWN_SHARE = 0.1;
 /** What the task's model and verifiers answer. */
 export function syntheticAnswer(seed: number, ask: Ask): Answer {
   const text = textOf(ask.prefix);
-  return ask.kind === "sample" ? rollout(seed, text, ask.sample) : verdict(seed, text, ask.role);
+  return ask.kind === "sample" ? rollout(seed, text, ask) : verdict(seed, text, ask.role);
 }
 
-function rollout(seed: number, text: string, sample: number): Answer {
+function rollout(seed: number, text: string, { sample, options }: SampleAsk): Answer {
   const random = createRandom(deriveSeed(seed, "rollout", text, sample));
   const letter = STEPS[Math.floor(random.next() * STEPS.length)] ?? "a";
   const isTerminal = random.next() < TERMINAL_SHARE;
   const meanLogprob = random.next() < UNKNOWN_SHARE ? null : -Math.ceil(random.next() * 4) / 4;
+  // Without a stop string of its own, a step ends where its tokens do.
+  const isCut = !isTerminal && options.maxTokens !== undefined && options.stop === undefined;
   return {
     kind: "rollout",
     rollout: {
       text: isTerminal ? `${letter}.` : `${letter}\n`,
-      finishReason: "stop",
-      stopString: isTerminal ? null : "\n",
+      finishReason: isCut ? "length" : "stop",
+      stopString: isTerminal || isCut ? null : "\n",
       completionTokens: 2,
       meanLogprob,
     },
