@@ -20,8 +20,9 @@ const INPUT_LABEL = /^[\s*]*(?:action )?input[\s*]*:/iu;
 const PAIRS: Readonly<Record<string, string>> = { "[": "]", "(": ")" };
 
 /**
- * The first move of a text. Case, emphasis and space around markers do not matter. An action is `tool[input]`, `tool(input)`,
- * or a tool's name with its input behind it, on the next line (`Action Input:` may stand before it) or in a code block.
+ * The first move of a text. Case, emphasis and space around markers do not matter. An action is
+ * `tool[input]`, `tool(input)`, or a tool's name with its input behind it, on the next line (`Action Input:`
+ * may stand before it) or in a code block.
  */
 export function parseMove(text: string, markers: Markers): Move {
   const lines = text.split("\n");
@@ -63,8 +64,8 @@ function parseAction(text: string): Move {
 }
 
 /**
- * What the pair of brackets behind a tool's name encloses, up to the one that closes it or else the last; null without one.
- * Round ones behind a space belong to the input: `calculator (1+2)*3`.
+ * What the pair of brackets behind a tool's name encloses, up to the one that closes it or else the last;
+ * null without one. Round ones behind a space belong to the input: `calculator (1+2)*3`.
  */
 function enclosed(text: string): string | null {
   const begun = text.replace(/^[ \t]+(?=\[)/u, "");

@@ -21,8 +21,9 @@ type Wish =
 export type Chain<T = void> = Generator<Wish, T, unknown>;
 
 /**
- * What a program returns. It must ask for its rollouts at its start, all at once; it may ask verifiers and tools whenever.
- * Throws LostError where what the program waited for is lost, and where the budget refused another chain something.
+ * What a program returns. It must ask for its rollouts at its start, all at once; it may ask verifiers and
+ * tools whenever. Throws LostError where what the program waited for is lost, and where the budget refused
+ * another chain something.
  */
 export function* turn<T>(program: Program<T>): Chain<T> {
   // `inStep` resumes a turn with what its program returned.

@@ -110,8 +110,9 @@ export function selectBy(
 }
 
 /**
- * The revision with the highest score, not the last: a loop can make answers worse. Only where no revision has a score it is
- * the one that the first chain ended with. `length`: indexes per chain, which are numbered chain by chain.
+ * The revision with the highest score, not the last: a loop can make answers worse. Only where no revision
+ * has a score it is the one that the first chain ended with. `length`: indexes per chain, which are numbered
+ * chain by chain.
  */
 export function selectRevision(
   revisions: readonly Candidate[],

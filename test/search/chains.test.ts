@@ -194,22 +194,30 @@ describe("mixture-of-agents", () => {
     expect(answerOf(fused)).toBe("z0");
   });
 
-  it("leaves a lost proposal out of the next layer, and keeps the best so far when a layer is lost", () => {
-    const losing = (ids: readonly string[]) =>
-      play(
-        mixtureOfAgents,
-        { ...given, select: "fused" },
-        {
-          ...cast,
-          loses: ({ id, kind }) =>
-            kind === "sample" && ids.some((start) => id.startsWith(start))
-              ? { reason: "lost", message: "gone" }
-              : null,
-        },
-      );
-    expect(losing(["0.0.0/"]).prompts[2]).toBe("Q given 1. x1 fuse");
-    const cut = losing(["0.0.0/", "0.0.1/"]);
-    expect(cut.outcome).toBeNull();
-    expect(cut.loss?.message).toBe("gone");
+  it("leaves a lost proposal out of the next layer", () => {
+    const { prompts } = play(mixtureOfAgents, given, {
+      ...cast,
+      loses: (ask) =>
+        ask.kind === "sample" && ask.prefix.text === "Q" && ask.sample === 0
+          ? { reason: "lost", message: "gone" }
+          : null,
+    });
+    expect(prompts.slice(2, 4)).toEqual(["Q given 1. x1 fuse", "Q given 1. x1 fuse"]);
+  });
+
+  it("keeps the best so far when a layer is lost whole, even where the fused answer was wanted", () => {
+    const played = play(
+      mixtureOfAgents,
+      { ...given, select: "fused" },
+      {
+        ...cast,
+        judges: (answer) => ({ score: answer === "x1" ? 1 : 0 }),
+        loses: ({ kind, prefix }) =>
+          kind === "sample" && prefix.text.includes("given") ? { reason: "lost", message: "gone" } : null,
+      },
+    );
+    expect(played.prompts).toHaveLength(4);
+    expect(answerOf(played)).toBe("x1");
+    expect(played.outcome?.selection).toBe("highest-score");
   });
 });

@@ -37,10 +37,11 @@ const PARAMETERS = {
 } as const satisfies Readonly<Record<string, Parameter>>;
 
 /**
- * Least-to-most prompting. Stage 1 asks for simpler sub-questions q_1, ..., q_k. Stage 2 answers them in order: q_i is asked
- * behind the problem and q_1, a_1, ..., q_(i-1), a_(i-1), and last of all the problem itself, whose answer is the candidate. So
- * each prompt has the one before and its answer as prefix. Where no sub-question is found, the problem is asked alone. Of `n`
- * decompositions the highest score or the majority wins, ties go to the lowest. A lost rollout ends its decomposition.
+ * Least-to-most prompting. Stage 1 asks for simpler sub-questions q_1, ..., q_k. Stage 2 answers them in
+ * order: q_i is asked behind the problem and q_1, a_1, ..., q_(i-1), a_(i-1), and last of all the problem
+ * itself, whose answer is the candidate. So each prompt has the one before and its answer as prefix. Where no
+ * sub-question is found, the problem is asked alone. Of `n` decompositions the highest score or the majority
+ * wins, ties go to the lowest. A lost rollout ends its decomposition.
  */
 export const leastToMost: Strategy<typeof PARAMETERS> = {
   name: "least-to-most",

@@ -29,10 +29,11 @@ const PARAMETERS = {
 } as const satisfies Readonly<Record<string, Parameter>>;
 
 /**
- * Mixture of agents: y_(1,j) ~ g(x); y_(l,j) ~ g(x, y_(l-1,1), ..., y_(l-1,k)) for j = 1..k; at last one answer fuses those of the
- * last layer. The agents are samples of the sweep's model. All answers are candidates: the highest score wins, ties go to the
- * lowest layer and there to the lowest j; with `select: fused` the fused answer is returned whatever its score. A lost proposal
- * is left out of the next layer; the layer that is lost whole ends the mixture, with the best so far.
+ * Mixture of agents: y_(1,j) ~ g(x); y_(l,j) ~ g(x, y_(l-1,1), ..., y_(l-1,k)) for j = 1..k; at last one
+ * answer fuses those of the last layer. The agents are samples of the sweep's model. All answers are
+ * candidates: the highest score wins, ties go to the lowest layer and there to the lowest j; with `select:
+ * fused` the fused answer is returned whatever its score. A lost proposal is left out of the next layer; the
+ * layer that is lost whole ends the mixture, with the best so far.
  */
 export const mixtureOfAgents: Strategy<typeof PARAMETERS> = {
   name: "mixture-of-agents",

@@ -18,16 +18,16 @@ const PARAMETERS = {
   solve: {
     type: "text",
     default: "\n\nNow follow the plan.\n\nSolution:\n",
-    about: "Asks for the solution, behind the plan and what asked for it.",
+    about: "Asks for the solution, behind the plan and what asked for it. {plan}: the plan.",
   },
   select: SELECT,
 } as const satisfies Readonly<Record<string, Parameter>>;
 
 /**
- * Search over plans: samples plans p_1, ..., p_k of the problem, then solutions of each, s_ij ~ g(problem, p_i). Solutions of one
- * plan resemble each other, plans differ: that is where the breadth is. The solution with the highest score or the majority
- * wins, ties go to the lowest plan, then the lowest solution of it. A lost plan takes its solutions with it, a lost solution
- * is left out.
+ * Search over plans: samples plans p_1, ..., p_k of the problem, then solutions of each, s_ij ~ g(problem,
+ * p_i). Solutions of one plan resemble each other, plans differ: that is where the breadth is. The solution
+ * with the highest score or the majority wins, ties go to the lowest plan, then the lowest solution of it. A
+ * lost plan takes its solutions with it, a lost solution is left out.
  */
 export const planThenSolve: Strategy<typeof PARAMETERS> = {
   name: "plan-then-solve",

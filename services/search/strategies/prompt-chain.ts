@@ -30,10 +30,11 @@ const PARAMETERS = {
 type Nodes = Readonly<Record<string, string>>;
 
 /**
- * A prompt chain: a graph of prompts, where the text that one node writes is bound into the prompts of others:
- * env = {prompt}; while a node is unwritten: await all of env[node] = call(node, env) whose inputs are in env. Which nodes need
- * which is read from the fields of their templates. What the answer's node writes is the candidate; of `n` runs, which go
- * layer by layer together, the highest score or the majority wins, ties go to the lowest run. A lost rollout ends its run.
+ * A prompt chain: a graph of prompts, where the text that one node writes is bound into the prompts of
+ * others: env = {prompt}; while a node is unwritten: await all of env[node] = call(node, env) whose inputs
+ * are in env. Which nodes need which is read from the fields of their templates. What the answer's node
+ * writes is the candidate; of `n` runs, which go layer by layer together, the highest score or the majority
+ * wins, ties go to the lowest run. A lost rollout ends its run.
  */
 export const promptChain: Strategy<typeof PARAMETERS> = {
   name: "prompt-chain",

@@ -62,11 +62,13 @@ type Turned =
   | { readonly kind: "observed"; readonly path: Prefix };
 
 /**
- * ReAct: a trajectory c_t = (x, z_1, a_1, o_1, ..., z_t, a_t, o_t): in a turn the model thinks (z) and acts (a), the tool's answer is
- * the observation (o), until it gives its final answer. A turn that names no tool, or that cannot be read, is observed to do so and
- * goes on, and so is a tool's failure or a lost answer of one. In turn `max_turns` the marker of the answer is written for it, so
- * that every trajectory ends with one. Each prompt has the one before and what the model said there as prefix. Of `n` trajectories
- * the highest score or the majority wins, ties go to the lowest. A lost rollout ends its trajectory, without an answer.
+ * ReAct: a trajectory c_t = (x, z_1, a_1, o_1, ..., z_t, a_t, o_t): in a turn the model thinks (z) and acts
+ * (a), the tool's answer is the observation (o), until it gives its final answer. A turn that names no tool,
+ * or that cannot be read, is observed to do so and goes on, and so is a tool's failure or a lost answer of
+ * one. In turn `max_turns` the marker of the answer is written for it, so that every trajectory ends with
+ * one. Each prompt has the one before and what the model said there as prefix. Of `n` trajectories the
+ * highest score or the majority wins, ties go to the lowest. A lost rollout ends its trajectory, without an
+ * answer.
  */
 export const react: Strategy<typeof PARAMETERS> = {
   name: "react",

@@ -43,11 +43,12 @@ const PARAMETERS = {
 } as const satisfies Readonly<Record<string, Parameter>>;
 
 /**
- * Reflexion: mem = []; loop: y_t ~ g(x, mem), from scratch; stop if the signal says that it succeeded or t is the last;
- * l_t ~ g(x, mem, y_t, failure), a lesson in words; mem = the latest m of mem and l_t. The signal is the sweep's verifier, or
- * tests that the model wrote for the problem, once, before it saw an answer: then verdicts are only for the selection, at the
- * end. Every y_t is a candidate, the highest score wins, ties go to the lowest chain and there to the earliest. A lost rollout
- * ends its chain, and so does a lost signal: there is nothing to learn from; the chain keeps what it has.
+ * Reflexion: mem = []; loop: y_t ~ g(x, mem), from scratch; stop if the signal says that it succeeded or t is
+ * the last; l_t ~ g(x, mem, y_t, failure), a lesson in words; mem = the latest m of mem and l_t. The signal
+ * is the sweep's verifier, or tests that the model wrote for the problem, once, before it saw an answer: then
+ * verdicts are only for the selection, at the end. Every y_t is a candidate, the highest score wins, ties go
+ * to the lowest chain and there to the earliest. A lost rollout ends its chain, and so does a lost signal:
+ * there is nothing to learn from; the chain keeps what it has.
  */
 export const reflexion: Strategy<typeof PARAMETERS> = {
   name: "reflexion",

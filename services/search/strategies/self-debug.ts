@@ -30,11 +30,12 @@ const PARAMETERS = {
 } as const satisfies Readonly<Record<string, Parameter>>;
 
 /**
- * Self-debugging: y_0 ~ g(x); loop: run the tests on y_t; stop if they pass or t is the last; z_t ~ g(x, ..., y_t, failure), an
- * explanation of the failure (optional); y_(t+1) ~ g(x, ..., y_t, failure, z_t). The tests are the sweep's outcome verifier, whose
- * reason says what failed. Each prompt has the one before and what the model said there as prefix. Every y_t is a candidate, the
- * highest score wins, ties go to the lowest chain and there to the earliest. A lost rollout ends its chain, and so does a
- * lost verdict: there is nothing to debug by; the chain keeps what it has.
+ * Self-debugging: y_0 ~ g(x); loop: run the tests on y_t; stop if they pass or t is the last; z_t ~ g(x, ...,
+ * y_t, failure), an explanation of the failure (optional); y_(t+1) ~ g(x, ..., y_t, failure, z_t). The tests
+ * are the sweep's outcome verifier, whose reason says what failed; one that knows hidden tests tells of them.
+ * Each prompt has the one before and what the model said there as prefix. Every y_t is a candidate, the
+ * highest score wins, ties go to the lowest chain and there to the earliest. A lost rollout ends its chain,
+ * and so does a lost verdict: there is nothing to debug by; the chain keeps what it has.
  */
 export const selfDebug: Strategy<typeof PARAMETERS> = {
   name: "self-debug",

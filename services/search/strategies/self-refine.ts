@@ -36,11 +36,12 @@ const PARAMETERS = {
 } as const satisfies Readonly<Record<string, Parameter>>;
 
 /**
- * Self-Refine: y_0 ~ g(x); loop: fb_t ~ g(x, y_0, fb_0, ..., y_t, ask for feedback); stop if fb_t says that all is well or t is the
- * last; y_(t+1) ~ g(x, y_0, fb_0, ..., y_t, fb_t, ask to refine). The history is kept, so that each prompt has the one before and
- * what the model said there as prefix. The loop is intrinsic: no verdict is told. Every y_t is a candidate, and not the last but
- * the highest score wins, since refining can make an answer worse; ties go to the lowest chain and there to the earliest. A
- * lost rollout ends its chain, which keeps what it has.
+ * Self-Refine: y_0 ~ g(x); loop: fb_t ~ g(x, y_0, fb_0, ..., y_t, ask for feedback); stop if fb_t says that
+ * all is well or t is the last; y_(t+1) ~ g(x, y_0, fb_0, ..., y_t, fb_t, ask to refine). The history is
+ * kept, so that each prompt has the one before and what the model said there as prefix. The loop is
+ * intrinsic: no verdict is told. Every y_t is a candidate, and not the last but the highest score wins, since
+ * refining can make an answer worse; ties go to the lowest chain and there to the earliest. A lost rollout
+ * ends its chain, which keeps what it has.
  */
 export const selfRefine: Strategy<typeof PARAMETERS> = {
   name: "self-refine",

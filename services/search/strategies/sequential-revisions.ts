@@ -31,10 +31,11 @@ const PARAMETERS = {
 } as const satisfies Readonly<Record<string, Parameter>>;
 
 /**
- * Sequential revisions with a verifier: n/m chains beside each other, y_1 ~ g(x), y_t ~ g(x, y_(t-c), ..., y_(t-1)) up to m, with c
- * answers as context. All n are candidates. The verifier picks the best within each chain and of those the best across chains,
- * which is the highest score of all, ties to the lowest chain and there to the earliest; or the answers of all vote. No
- * revision is told its verdict. A lost rollout ends its chain, which keeps what it has.
+ * Sequential revisions with a verifier: n/m chains beside each other, y_1 ~ g(x), y_t ~ g(x, y_(t-c), ...,
+ * y_(t-1)) up to m, with c answers as context. All n are candidates. The verifier picks the best within each
+ * chain and of those the best across chains, which is the highest score of all, ties to the lowest chain and
+ * there to the earliest; or the answers of all vote. No revision is told its verdict. A lost rollout ends its
+ * chain, which keeps what it has.
  */
 export const sequentialRevisions: Strategy<typeof PARAMETERS> = {
   name: "sequential-revisions",
