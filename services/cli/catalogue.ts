@@ -14,7 +14,7 @@ function isNamed({ isTool = false }: DeclaredVerifier): boolean {
 }
 
 export const CATALOGUE: Catalogue = {
-  strategies: [...STRATEGIES.values()],
+  strategies: STRATEGIES,
   verifiers: [
     ...[...VERIFIERS, ...OUTSIDE_VERIFIERS].filter(isNamed).map((verifier: DeclaredVerifier) => ({
       kind: verifier.kind,

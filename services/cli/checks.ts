@@ -128,7 +128,11 @@ export async function sweepChecks(
   shell: Shell,
 ): Promise<readonly Check[]> {
   try {
-    const { sweep, check } = await loadSweep(path, shell, { overrides, skipInvalid: false });
+    const { sweep, check } = await loadSweep(path, shell, {
+      overrides,
+      skipInvalid: false,
+      destination: "here",
+    });
     const found = `${check.count} problems x ${sweep.arms.length} strategies`;
     const file: Check = { name: `sweep ${path}`, isNeeded: true, look: () => Promise.resolve(found) };
     return [file, ...sweep.hosts.map((host) => hostCheck(host, sweep.model, shell))];

@@ -14,7 +14,8 @@ import { RUN_FILES } from "../coordinator/run-directory.ts";
 import { parseSweepFile } from "../coordinator/sweep-file/sweep-file.ts";
 import { type ProblemSource, renderResolved, resolveSweep } from "../coordinator/sweep-file/sweep-resolve.ts";
 import type { Problem, Sweep } from "../coordinator/sweep.ts";
-import { CATALOGUE } from "./catalogue.ts";
+import type { Catalogue } from "../coordinator/sweep-file/sweep-schema.ts";
+import { catalogueFor } from "./strategy-modules.ts";
 import type { Shell } from "./shell.ts";
 import { SHIPPED_MODEL_PATH, programVersion } from "./version.ts";
 
@@ -23,6 +24,8 @@ export interface LoadOptions {
   readonly overrides: readonly string[];
   /** Leave out problems that are not valid instead of refusing the sweep. */
   readonly skipInvalid: boolean;
+  /** Where it will run: here, or on a coordinator, which knows strategies of the user's own by their names. */
+  readonly destination: "here" | "coordinator";
 }
 
 export interface LoadedSweep {
@@ -42,14 +45,15 @@ export interface LoadedSweep {
  */
 export async function loadSweep(path: string, shell: Shell, options: LoadOptions): Promise<LoadedSweep> {
   const given = await readText(resolve(shell.cwd, path), path);
+  const catalogue = await catalogueFor(given, resolve(shell.cwd, path));
   const file = parseSweepFile(given, {
     file: path,
-    catalogue: CATALOGUE,
+    catalogue,
     overrides: options.overrides,
     cwd: shell.cwd,
   });
   const place = {
-    catalogue: CATALOGUE,
+    catalogue,
     file: resolve(shell.cwd, path),
     shippedModelPath: SHIPPED_MODEL_PATH,
   };
@@ -60,7 +64,8 @@ export async function loadSweep(path: string, shell: Shell, options: LoadOptions
   };
   const check = await checkProblems(problems, reading);
   refuseInvalid(check, reading.file, options);
-  const origin = { problems, version: programVersion(), problemsSha256: check.sha256 };
+  const modules = options.destination === "here" ? "by-path" : "by-name";
+  const origin = { problems, version: programVersion(), problemsSha256: check.sha256, modules } as const;
   return {
     sweep,
     check,
@@ -86,7 +91,13 @@ export async function loadRun(directory: string, shell: Shell, overrides: readon
   const output = resolve(shell.cwd, directory);
   const path = join(output, RUN_FILES.resolved);
   const text = await readText(path, `${directory}: expected a run directory`);
-  return parseRun(text, { path, output, overrides, cwd: shell.cwd });
+  return parseRun(text, {
+    path,
+    output,
+    overrides,
+    cwd: shell.cwd,
+    catalogue: await catalogueFor(text, path),
+  });
 }
 
 /** The sweep that a `resolved.yaml` says. */
@@ -94,16 +105,17 @@ export function parseRun(
   text: string,
   place: {
     readonly path: string;
+    readonly catalogue: Catalogue;
     readonly output?: string;
     readonly overrides?: readonly string[];
     readonly cwd?: string;
   },
 ): Sweep {
-  const { path, overrides = [], cwd = "." } = place;
+  const { path, catalogue, overrides = [], cwd = "." } = place;
   const output = place.output === undefined ? {} : { output: place.output };
-  const file = parseSweepFile(text, { file: path, catalogue: CATALOGUE, overrides, cwd });
+  const file = parseSweepFile(text, { file: path, catalogue, overrides, cwd });
   return resolveSweep(file, {
-    catalogue: CATALOGUE,
+    catalogue,
     file: path,
     shippedModelPath: SHIPPED_MODEL_PATH,
     ...output,

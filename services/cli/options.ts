@@ -17,6 +17,13 @@ export const setOption = (): Option =>
   )
     .argParser((flag: string, flags: readonly string[]) => [...flags, flag])
     .default([] as readonly string[], "none");
+export const strategyOption = (): Option =>
+  new Option(
+    "--strategy <module>",
+    "a strategy of your own, under the name that it declares; may be repeated",
+  )
+    .argParser((path: string, paths: readonly string[]) => [...paths, path])
+    .default([] as readonly string[], "none");
 export const coordinatorOption = (): Option =>
   new Option("--coordinator <host:port>", "the coordinator's address")
     .default(DEFAULT_COORDINATOR)

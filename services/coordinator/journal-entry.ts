@@ -20,6 +20,8 @@ export interface JournalHeader {
     readonly id: string;
     readonly strategy: string;
     readonly version: number;
+    /** SHA-256 of the module of a strategy of the user's own; absent for ours, whose version says it. */
+    readonly module?: string;
     readonly parameters: Readonly<Record<string, unknown>>;
   }[];
 }
@@ -138,6 +140,7 @@ export function checkHeader(expected: JournalHeader, found: JournalHeader, where
     if (other === undefined) continue;
     compare(`${arm.id}: strategy`, arm.strategy, other.strategy);
     compare(`${arm.id}: version of strategy ${arm.strategy}`, arm.version, other.version);
+    compare(`${arm.id}: module of strategy ${arm.strategy}`, arm.module, other.module);
     compare(`${arm.id}: parameters`, arm.parameters, other.parameters);
   }
   if (differences.length === 0) return;

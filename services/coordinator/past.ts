@@ -30,6 +30,7 @@ export function headerOf(sweep: Sweep, problems: ProblemsFile): JournalHeader {
       id: arm.id,
       strategy: arm.strategy.name,
       version: arm.strategy.version,
+      ...(arm.strategy.module === undefined ? {} : { module: arm.strategy.module.sha256 }),
       parameters: arm.parameters,
     })),
   };

@@ -80,6 +80,8 @@ export interface Strategy<
   P extends Readonly<Record<string, Parameter>> = Readonly<Record<string, Parameter>>,
 > {
   readonly name: string;
+  /** Of a strategy of the user's own: where it was read, and what it was. */
+  readonly module?: { readonly path: string; readonly sha256: string };
   /**
    * Part of the journal's header: raise it whenever the program's asks change, old journals are then refused.
    */

@@ -15,6 +15,7 @@ export class TestDesk implements WorkerDesk {
   readonly accepted: Report[] = [];
   readonly events: string[] = [];
   readonly held = new Map<SegmentId, string>();
+  readonly tokens = new Map<SegmentId, readonly number[]>();
   heardCount = 0;
   leaseMs = 10_000;
   /** Called before a report is accepted; may wait or throw. */
@@ -54,7 +55,7 @@ export class TestDesk implements WorkerDesk {
     return ids.map((id) => {
       const text = this.held.get(id);
       if (text === undefined) throw new CoppiceError("not_found", `segment ${id} is not held`);
-      return { id, text };
+      return this.tokens.has(id) ? { id, text, tokens: this.tokens.get(id) ?? [] } : { id, text };
     });
   }
 
@@ -111,6 +112,15 @@ export function rolloutReport(ask: string, text = "10 - 4 = 6"): Report {
 const EVERY_RESULT: readonly Report["result"][] = [
   { kind: "rollout", text: "", finishReason: "length", stopString: null, meanLogprob: null },
   { kind: "rollout", text: "é 漢字 \u0000 \u{1f333}", finishReason: "stop", stopString: "", meanLogprob: 0 },
+  {
+    kind: "rollout",
+    text: "10 -",
+    finishReason: "length",
+    stopString: null,
+    meanLogprob: -1.5,
+    tokens: [0, 11, 0xffff_ffff],
+  },
+  { kind: "rollout", text: "", finishReason: "stop", stopString: null, meanLogprob: null, tokens: [] },
   { kind: "verdict", verdict: "correct", score: 1, answer: "24", reason: null },
   { kind: "verdict", verdict: "incorrect", score: 0, answer: "", reason: "value 23" },
   { kind: "verdict", verdict: "undecided", score: null, answer: null, reason: "no expression" },
@@ -205,6 +215,17 @@ export function linkConformance(name: string, open: () => Promise<LinkSite>): vo
       expect(found.map(({ id }) => id)).toEqual(wanted);
       expect(found[0]).toEqual({ id: wanted[0], text: `text of ${wanted[0]}` });
       await expect(link.segments([])).resolves.toEqual([]);
+    });
+
+    it("carries the token ids of a segment that has some", async () => {
+      await link.connect(ROLLOUT_WORKER);
+      const [sampled, written] = ["a".repeat(32), "b".repeat(32)];
+      site.desk.held.set(sampled, "10 -").set(written, "?");
+      site.desk.tokens.set(sampled, [7, 0, 4_000_000_000]);
+      await expect(link.segments([sampled, written])).resolves.toEqual([
+        { id: sampled, text: "10 -", tokens: [7, 0, 4_000_000_000] },
+        { id: written, text: "?" },
+      ]);
     });
 
     it("rejects with not_found naming the first segment that is not held", async () => {

@@ -13,7 +13,8 @@ import { systemClock } from "../../services/runtime/clock.ts";
 import { silentLog } from "../../services/runtime/log.ts";
 import { createRandom } from "../../services/runtime/random.ts";
 import { findStrategy } from "../../services/search/catalogue.ts";
-import { withDefaults } from "../../services/search/strategy.ts";
+import { createArm } from "../../services/coordinator/sweep-file/sweep-resolve.ts";
+import { type Strategy, withDefaults } from "../../services/search/strategy.ts";
 import type { Driver } from "../../workers/rollout/driver.ts";
 import { startRolloutWorker, type RolloutWorker } from "../../workers/rollout/rollout-worker.ts";
 import { createVerifierPool } from "../../workers/verify/pool.ts";
@@ -60,17 +61,14 @@ export async function startInProcess(
   };
 }
 
-export function arm(strategy: string, parameters: Readonly<Record<string, unknown>> = {}): Arm {
-  const found = findStrategy(strategy);
-  if (found === null) throw new Error(`no strategy ${strategy}`);
+/** @param strategy Its name, or a strategy of the test's own. */
+export function arm(strategy: string | Strategy, parameters: Readonly<Record<string, unknown>> = {}): Arm {
+  const found = typeof strategy === "string" ? findStrategy(strategy) : strategy;
+  if (found === null) throw new Error(`no strategy ${String(strategy)}`);
   const sampling = { temperature: 0.8, topP: 1, topK: 0, minP: 0, maxTokens: 48, stop: [] };
   // Tests give parameters of the strategy that they name.
-  return {
-    id: strategy,
-    strategy: found,
-    parameters: withDefaults(found.parameters, parameters as never),
-    sampling,
-  };
+  const complete = withDefaults(found.parameters, parameters as never);
+  return createArm({ id: found.name, strategy: found, parameters: complete, sampling });
 }
 
 export const NO_BUDGET: Budget = { rollouts: null, completionTokens: null, wallMs: null };

@@ -9,6 +9,7 @@ import type { Driver, SampleAnswer, SampleRequest } from "../../workers/rollout/
 import { promptText } from "../../workers/rollout/prompt.ts";
 
 export interface SeededDriverOptions {
+  readonly model?: string;
   readonly concurrency?: number;
   /** Called with every request before it is answered; a promise holds the answer back. */
   readonly onSample?: (request: SampleRequest, signal: AbortSignal) => void | Promise<void>;
@@ -18,12 +19,12 @@ export function createSeededDriver(options: SeededDriverOptions = {}): Driver {
   return {
     engine: "seeded",
     probe: async () => ({
-      model: "seeded",
+      model: options.model ?? "seeded",
       concurrency: options.concurrency ?? 8,
       kvCapacityTokens: null,
       contextTokens: null,
       reportsCachedTokens: true,
-      can: ["score", "likelihood", "reward", "logprobs"],
+      can: ["score", "likelihood", "reward", "logprobs", "tokens"],
     }),
     async sample(request, signal) {
       signal.throwIfAborted();
@@ -60,6 +61,7 @@ function fraction(...texts: readonly string[]): number {
 
 function play({ pieces, seed, sampling }: SampleRequest): SampleAnswer {
   const prompt = promptText(pieces);
+  const wantsTokens = sampling.tokens === true;
   const hash = createHash("sha256").update(prompt).digest().readUInt32BE(0);
   const random = createRandom((sampling.temperature === 0 ? 0 : seed) ^ hash);
   const lastLine = prompt.trimEnd().split("\n").at(-1) ?? "";
@@ -71,15 +73,15 @@ function play({ pieces, seed, sampling }: SampleRequest): SampleAnswer {
     const step = stepFrom(left, () => random.next());
     left = step.left;
     for (const [i, word] of step.line.split(/(?<= )/).entries()) {
-      if (tokens === sampling.maxTokens) return answer(text, "length", null, { tokens, prompt });
+      if (tokens === sampling.maxTokens) return answer(text, "length", null, { tokens, prompt, wantsTokens });
       text += word;
       tokens += 1;
       const stop =
         i === step.line.split(/(?<= )/).length - 1 ? sampling.stop.find((s) => text.endsWith(s)) : undefined;
-      if (stop !== undefined) return answer(text, "stop", stop, { tokens, prompt });
+      if (stop !== undefined) return answer(text, "stop", stop, { tokens, prompt, wantsTokens });
     }
   }
-  return answer(text, "stop", null, { tokens, prompt });
+  return answer(text, "stop", null, { tokens, prompt, wantsTokens });
 }
 
 function stepFrom(
@@ -107,11 +109,22 @@ function answer(
   text: string,
   finishReason: "stop" | "length",
   stopString: string | null,
-  { tokens, prompt }: { readonly tokens: number; readonly prompt: string },
+  {
+    tokens,
+    prompt,
+    wantsTokens,
+  }: { readonly tokens: number; readonly prompt: string; readonly wantsTokens: boolean },
 ): SampleAnswer {
   const promptTokens = prompt.split(/\s+/).length;
   return {
-    result: { kind: "rollout", text, finishReason, stopString, meanLogprob: -1 / (1 + text.length) },
+    result: {
+      kind: "rollout",
+      text,
+      finishReason,
+      stopString,
+      meanLogprob: -1 / (1 + text.length),
+      ...(wantsTokens ? { tokens: [...text].map((char) => char.codePointAt(0) ?? 0) } : {}),
+    },
     usage: { promptTokens, cachedTokens: Math.min(2, promptTokens), completionTokens: tokens },
   };
 }

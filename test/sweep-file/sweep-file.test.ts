@@ -101,6 +101,7 @@ describe("a sweep file that is right", () => {
       problems: resolved.problems,
       version: "1.2.3",
       problemsSha256: "abc",
+      modules: "by-path",
     });
     const again = resolveSweep(parse(text), {
       catalogue: CATALOGUE,
@@ -120,13 +121,18 @@ describe("a sweep file that is right", () => {
       ["plan", "{prompt} Plan:"],
       ["answer", "{plan} Answer:"],
     ]);
-    const text = renderResolved(sweep, { problems, version: "1.2.3", problemsSha256: "abc" });
+    const text = renderResolved(sweep, {
+      problems,
+      version: "1.2.3",
+      problemsSha256: "abc",
+      modules: "by-path",
+    });
     expect(resolve(text).sweep.arms).toEqual(sweep.arms);
   });
 
   test("the JSON Schema knows every strategy's parameters", () => {
     const schema = JSON.stringify(sweepJsonSchema(CATALOGUE));
-    for (const { name, parameters } of CATALOGUE.strategies) {
+    for (const { name, parameters } of CATALOGUE.strategies.values()) {
       for (const word of [name, ...Object.keys(parameters)]) expect(schema).toContain(`"${word}"`);
     }
   });

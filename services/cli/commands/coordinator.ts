@@ -5,6 +5,8 @@ import { type Command, Option } from "commander";
 import { createCoordinator } from "../../coordinator/coordinator.ts";
 import type { Coordinator } from "../../coordinator/coordinator-api.ts";
 import { RUN_FILES } from "../../coordinator/run-directory.ts";
+import type { Catalogue } from "../../coordinator/sweep-file/sweep-schema.ts";
+import type { Sweep } from "../../coordinator/sweep.ts";
 import { createSweepService } from "../../coordinator/service/sweep-service.ts";
 import { serveWorkers } from "../../link/grpc-desk.ts";
 import { messageOf } from "../../runtime/errors.ts";
@@ -12,17 +14,19 @@ import { serveRpc } from "../../runtime/rpc.ts";
 import { exposeCoordinator } from "../cluster-metrics.ts";
 import { exposeMetrics, openLanes, runDaemon, untilLeaving } from "../daemon.ts";
 import { EXIT } from "../exit-status.ts";
-import { loadRun, parseRun } from "../load-sweep.ts";
+import { parseRun } from "../load-sweep.ts";
 import {
   DEFAULT_COORDINATOR,
   metricsOption,
   prefixOption,
   readToken,
   redisOption,
+  strategyOption,
   tokenOption,
 } from "../options.ts";
 import { createRunLogs } from "../run-logs.ts";
 import type { Shell } from "../shell.ts";
+import { catalogueWith } from "../strategy-modules.ts";
 import { programVersion } from "../version.ts";
 
 interface CoordinatorOptions {
@@ -31,6 +35,7 @@ interface CoordinatorOptions {
   readonly prefix: string;
   readonly runs: string;
   readonly resume: boolean;
+  readonly strategy: readonly string[];
   readonly metrics?: string;
   readonly tokenEnv: string;
 }
@@ -46,6 +51,7 @@ export function coordinatorCommand(program: Command, shell: Shell, exit: (status
     .addOption(prefixOption())
     .option("--runs <directory>", "where run directories are made", "runs")
     .option("--no-resume", "leave unfinished runs alone")
+    .addOption(strategyOption())
     .addOption(metricsOption())
     .addOption(tokenOption())
     .action(async (options: CoordinatorOptions) => exit(await serve(options, shell)));
@@ -56,14 +62,15 @@ function serve(options: CoordinatorOptions, shell: Shell): Promise<number> {
   return runDaemon(shell, { name: "coordinator", stream: runLogs.stream }, async (daemon) => {
     const token = readToken(shell, options.tokenEnv);
     const runs = resolve(shell.cwd, options.runs);
+    const catalogue = await catalogueWith(options.strategy, shell.cwd);
     const lanes = await openLanes(daemon, shell, options);
     const parts = { lanes, clock: shell.clock, log: daemon.log, version: programVersion() };
     const coordinator = runLogs.watching(
       daemon.lifecycle.own("coordinator", createCoordinator(parts), (part) => part.close()),
     );
-    if (options.resume) await goOn(coordinator, runs, shell);
+    if (options.resume) await goOn(coordinator, runs, { catalogue, shell });
     const parseSweep = (text: string, source: string, overrides: readonly string[]) => {
-      const sweep = parseRun(text, { path: source, overrides });
+      const sweep = parseRun(text, { path: source, overrides, catalogue });
       // A client's path means nothing here; its last name is the sweep's id.
       return { ...sweep, output: join(runs, basename(sweep.output)) };
     };
@@ -82,18 +89,28 @@ function serve(options: CoordinatorOptions, shell: Shell): Promise<number> {
 }
 
 /** Every run that has not ended: its coordinator was stopped, or died. One that cannot be opened is told, and left. */
-async function goOn(coordinator: Coordinator, runs: string, shell: Shell): Promise<void> {
+async function goOn(
+  coordinator: Coordinator,
+  runs: string,
+  { catalogue, shell }: { readonly catalogue: Catalogue; readonly shell: Shell },
+): Promise<void> {
   const entries = await readdir(runs, { withFileTypes: true }).catch(() => []);
   for (const entry of entries) {
     const directory = join(runs, entry.name);
     if (!entry.isDirectory() || entry.name.startsWith(".") || (await hasEnded(directory))) continue;
     try {
-      await coordinator.reopen(await loadRun(directory, shell, []));
+      await coordinator.reopen(await readRun(directory, catalogue));
       shell.say(`goes on with ${directory}`);
     } catch (error) {
       shell.say(`cannot go on with ${directory}: ${messageOf(error)}`);
     }
   }
+}
+
+/** Names no module by path: what runs here is what the coordinator was started with. */
+async function readRun(directory: string, catalogue: Catalogue): Promise<Sweep> {
+  const path = join(directory, RUN_FILES.resolved);
+  return parseRun(await readFile(path, "utf8"), { path, output: directory, catalogue });
 }
 
 /** A summary is written when a run stops; one that says "interrupted" may go on. */

@@ -93,6 +93,7 @@ async function makePlan(path: string | undefined, options: RunOptions, shell: Sh
   const loaded = await loadSweep(path ?? "", shell, {
     overrides: options.set,
     skipInvalid: options.skipInvalid,
+    destination: "here",
   });
   if (loaded.check.invalid.size > 0)
     shell.say(`left out ${loaded.check.invalid.size} problems that are not valid`);

@@ -1,18 +1,22 @@
 /** `coppice strategies`: every strategy, its paper, its parameters with their defaults, and what a task of it costs. */
 import type { Command } from "commander";
 import type { Parameter, ParameterValues, Strategy } from "../../search/strategy.ts";
-import { CATALOGUE } from "../catalogue.ts";
+import { strategyOption } from "../options.ts";
 import { EXIT } from "../exit-status.ts";
 import type { Shell } from "../shell.ts";
+import { catalogueWith } from "../strategy-modules.ts";
 
 export function strategiesCommand(program: Command, shell: Shell, exit: (status: number) => void): void {
   program
     .command("strategies")
     .description("list the strategies: parameters, defaults, paper, cost of a task")
+    .addOption(strategyOption())
     .option("--json", "as JSON, for programs")
-    .action(({ json }: { readonly json?: boolean }) => {
-      if (json === true) shell.out(JSON.stringify(CATALOGUE.strategies.map(describe), null, 2));
-      else for (const line of CATALOGUE.strategies.flatMap(lines)) shell.out(line);
+    .action(async (options: { readonly json?: boolean; readonly strategy: readonly string[] }) => {
+      const { strategies } = await catalogueWith(options.strategy, shell.cwd);
+      const all = [...strategies.values()];
+      if (options.json === true) shell.out(JSON.stringify(all.map(describe), null, 2));
+      else for (const line of all.flatMap(lines)) shell.out(line);
       exit(EXIT.settled);
     });
 }

@@ -34,7 +34,11 @@ export function submitCommand(program: Command, shell: Shell, exit: (status: num
 }
 
 async function submit(path: string, options: SubmitOptions, shell: Shell): Promise<number> {
-  const loaded = await loadSweep(path, shell, { overrides: options.set, skipInvalid: options.skipInvalid });
+  const loaded = await loadSweep(path, shell, {
+    overrides: options.set,
+    skipInvalid: options.skipInvalid,
+    destination: "coordinator",
+  });
   if (loaded.check.invalid.size > 0)
     shell.say(`left out ${loaded.check.invalid.size} problems that are not valid`);
   return withSweeps(shell, options, async (sweeps) => {

@@ -79,7 +79,7 @@ function structures(raw: unknown): readonly Complaint[] {
   });
 }
 
-function processVerifier(raw: unknown, strategies: readonly Strategy[]): readonly Complaint[] {
+function processVerifier(raw: unknown, strategies: Catalogue["strategies"]): readonly Complaint[] {
   if (valueAt(raw, ["process_verifier"]) !== undefined) return [];
   return validArms(raw, strategies).flatMap(({ i, strategy, parameters }) => {
     if (strategy.needs(parameters).processVerifier !== true) return [];
@@ -88,7 +88,7 @@ function processVerifier(raw: unknown, strategies: readonly Strategy[]): readonl
   });
 }
 
-function parametersTogether(raw: unknown, strategies: readonly Strategy[]): readonly Complaint[] {
+function parametersTogether(raw: unknown, strategies: Catalogue["strategies"]): readonly Complaint[] {
   return validArms(raw, strategies).flatMap(({ i, strategy, parameters }) => {
     const message = strategy.check?.(parameters) ?? null;
     return message === null ? [] : [{ path: ["strategies", i], message: `${strategy.name}: ${message}` }];
@@ -102,10 +102,11 @@ interface ValidArm {
 }
 
 /** The arms whose keys are right one by one, with every default filled in. */
-function validArms(raw: unknown, strategies: readonly Strategy[]): readonly ValidArm[] {
+function validArms(raw: unknown, strategies: Catalogue["strategies"]): readonly ValidArm[] {
   return listAt(raw, "strategies").flatMap((arm, i) => {
-    const strategy = strategies.find(({ name }) => name === valueAt(arm, ["strategy"]));
-    const parsed = strategy === undefined ? undefined : armSchema(strategy).safeParse(arm);
+    const called = String(valueAt(arm, ["strategy"]));
+    const strategy = strategies.get(called);
+    const parsed = strategy === undefined ? undefined : armSchema(called, strategy).safeParse(arm);
     if (strategy === undefined || parsed?.success !== true) return [];
     // The schema was made from the strategy's own declaration, so what it parsed has the declared types.
     return [{ i, strategy, parameters: parsed.data as unknown as ValidArm["parameters"] }];

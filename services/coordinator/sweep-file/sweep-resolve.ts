@@ -2,7 +2,6 @@
 import { basename, resolve } from "node:path";
 import { stringify } from "yaml";
 import { parseDurationMs } from "../../runtime/duration.ts";
-import type { Strategy } from "../../search/strategy.ts";
 import { fromSampling, toSampling } from "./sampling-file.ts";
 import {
   type ArmFile,
@@ -59,25 +58,25 @@ export function resolveSweep(file: SweepFile, options: ResolveOptions): Resolved
   };
 }
 
-function resolveArm(arm: ArmFile, sampling: SweepFile["sampling"], strategies: readonly Strategy[]): Arm {
-  const strategy = strategies.find(({ name }) => name === arm.strategy);
+function resolveArm(arm: ArmFile, sampling: SweepFile["sampling"], strategies: Catalogue["strategies"]): Arm {
+  const strategy = strategies.get(arm.strategy);
   if (strategy === undefined) throw new Error(`a checked sweep names an unknown strategy: ${arm.strategy}`);
   const declared = Object.keys(strategy.parameters).map((key) => [key, arm[key]]);
   const overrides = Object.entries(arm.sampling ?? {}).filter(([, value]) => value !== undefined);
   const parameters = Object.fromEntries(declared);
+  const own = toSampling({ ...sampling, ...Object.fromEntries(overrides) });
+  return createArm({ id: arm.id ?? strategy.name, strategy, parameters, sampling: own });
+}
+
+/** An arm whose rollouts say what its strategy needs to know of them. `parameters` are complete. */
+export function createArm({ strategy, parameters, sampling, id }: Arm): Arm {
   // The schema was made from the strategy's own declaration, so what it parsed has the declared types.
   const { logprobs = false } = strategy.needs(parameters as never);
-  const own = toSampling({ ...sampling, ...Object.fromEntries(overrides) });
-  return {
-    id: arm.id ?? arm.strategy,
-    strategy,
-    parameters,
-    sampling: {
-      ...own,
-      ...(logprobs ? { logprobs } : {}),
-      ...(strategy.extendsRollouts ? { tokens: true } : {}),
-    },
+  const wanted = {
+    ...(logprobs ? { logprobs } : {}),
+    ...(strategy.extendsRollouts ? { tokens: true } : {}),
   };
+  return { id, strategy, parameters, sampling: { ...sampling, ...wanted } };
 }
 
 function toBudget({ rollouts, completion_tokens, wall }: SweepFile["budget"]): Budget {
@@ -137,6 +136,8 @@ export interface ResolvedOrigin {
   readonly version: string;
   /** Of the problems as they were read. */
   readonly problemsSha256: string;
+  /** How a strategy of the user's own is called: by its path, for this machine, or by its name, for a coordinator that has it. */
+  readonly modules: "by-path" | "by-name";
 }
 
 /** The sweep with every default, as YAML that `parseSweepFile` and `resolveSweep` read back as the same sweep. */
@@ -151,7 +152,8 @@ export function renderResolved(sweep: Sweep, origin: ResolvedOrigin): string {
     prompt_template: sweep.promptTemplate,
     sampling: fromSampling(sweep.sampling),
     strategies: sweep.arms.map(({ id, strategy, parameters, sampling }) => {
-      return { strategy: strategy.name, id, ...parameters, sampling: fromSampling(sampling) };
+      const called = origin.modules === "by-path" ? strategy.module?.path : undefined;
+      return { strategy: called ?? strategy.name, id, ...parameters, sampling: fromSampling(sampling) };
     }),
     verifier: sweep.verifier,
     ...(sweep.processVerifier === null ? {} : { process_verifier: sweep.processVerifier }),

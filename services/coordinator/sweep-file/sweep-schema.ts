@@ -21,7 +21,8 @@ export const ENGINES = {
 
 /** What a sweep may name: the strategies and the verifiers of this program. */
 export interface Catalogue {
-  readonly strategies: readonly Strategy[];
+  /** By the name that a sweep gives them; that of a module is its path. */
+  readonly strategies: ReadonlyMap<string, Strategy>;
   readonly verifiers: readonly DeclaredVerifier[];
 }
 
@@ -220,9 +221,9 @@ const budget = section(
 const inlineProblem = z.looseObject({});
 
 /** One arm: the strategy's declared parameters, and what every arm may say. */
-export function armSchema(strategy: Strategy) {
+export function armSchema(called: string, strategy: Strategy) {
   return section({
-    strategy: z.literal(strategy.name),
+    strategy: z.literal(called),
     id: name.optional(),
     sampling: samplingOverride.optional(),
     ...optionSchemas(strategy.parameters),
@@ -282,10 +283,10 @@ export type ArmFile = Readonly<Record<string, unknown>> & {
 
 /** The whole file. `resolved.yaml` says a little more: what it was made by, and from. */
 export function sweepSchema({ strategies, verifiers }: Catalogue) {
-  const names = strategies.map((strategy) => strategy.name);
+  const names = [...strategies.keys()];
   const arm = union(
     "strategy",
-    strategies.map(armSchema),
+    Array.from(strategies, ([called, strategy]) => armSchema(called, strategy)),
     unionError("strategy", names),
   ) as z.ZodType<ArmFile>;
   return section({
