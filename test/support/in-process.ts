@@ -64,7 +64,7 @@ export async function startInProcess(
 /** @param strategy Its name, or a strategy of the test's own. */
 export function arm(strategy: string | Strategy, parameters: Readonly<Record<string, unknown>> = {}): Arm {
   const found = typeof strategy === "string" ? findStrategy(strategy) : strategy;
-  if (found === null) throw new Error(`no strategy ${String(strategy)}`);
+  if (found === null) throw new Error("no strategy of that name");
   const sampling = { temperature: 0.8, topP: 1, topK: 0, minP: 0, maxTokens: 48, stop: [] };
   // Tests give parameters of the strategy that they name.
   const complete = withDefaults(found.parameters, parameters as never);

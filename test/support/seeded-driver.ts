@@ -123,7 +123,7 @@ function answer(
       finishReason,
       stopString,
       meanLogprob: -1 / (1 + text.length),
-      ...(wantsTokens ? { tokens: [...text].map((char) => char.codePointAt(0) ?? 0) } : {}),
+      ...(wantsTokens ? { tokens: Array.from(text, (char) => char.codePointAt(0) ?? 0) } : {}),
     },
     usage: { promptTokens, cachedTokens: Math.min(2, promptTokens), completionTokens: tokens },
   };

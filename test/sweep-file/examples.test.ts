@@ -6,6 +6,7 @@ import { checkProblems } from "../../services/coordinator/sweep-file/problem-fil
 import { templateFields } from "../../services/coordinator/sweep-file/prompt-template.ts";
 import { parseSweepFile } from "../../services/coordinator/sweep-file/sweep-file.ts";
 import { resolveSweep } from "../../services/coordinator/sweep-file/sweep-resolve.ts";
+import { catalogueFor } from "../../services/cli/strategy-modules.ts";
 import { sweepJsonSchema } from "../../services/coordinator/sweep-file/sweep-schema.ts";
 
 const FOLDER = resolve(import.meta.dirname, "../../examples");
@@ -14,9 +15,11 @@ const names = (await readdir(FOLDER)).filter((name) => name.endsWith(".yaml"));
 describe("every example is a sweep whose problems are all valid", () => {
   test.each(names)("%s", async (name) => {
     const path = join(FOLDER, name);
-    const file = parseSweepFile(await readFile(path, "utf8"), { file: name, catalogue: CATALOGUE });
+    const text = await readFile(path, "utf8");
+    const catalogue = await catalogueFor(text, path);
+    const file = parseSweepFile(text, { file: name, catalogue });
     const { sweep, problems } = resolveSweep(file, {
-      catalogue: CATALOGUE,
+      catalogue,
       file: path,
       shippedModelPath: "/model.gguf",
     });

@@ -4,7 +4,7 @@ import { z } from "zod";
 import { type Complaint, complaintsOf, valueAt } from "./sweep-complaint.ts";
 
 /** A sweep's `strategy` that is a path and no name. */
-const MODULE_PATH = /\.[cm]?[jt]s$/u;
+export const MODULE_PATH = /\.[cm]?[jt]s$/u;
 const MODULES_MAX = 64;
 
 /** The modules that a sweep's text names. A text that is no sweep names none: whoever parses it will say so. */
@@ -35,27 +35,27 @@ const parameter = z.discriminatedUnion("type", [
   z.object({ type: z.literal("choice"), choices: z.array(z.string()).min(1), default: z.string(), about }),
   z.object({ type: z.literal("strings"), default: z.array(z.string()), about }),
   z.object({ type: z.literal("text"), default: z.string(), about }),
+  z.object({
+    type: z.literal("texts"),
+    default: z.record(z.string(), z.string()),
+    max: z.int().min(1),
+    about,
+  }),
 ]);
 const callable = z.custom((value) => typeof value === "function", "expected a function");
 
 /** What a module must export as `strategy` (services/search/strategy.ts says what each means). */
-const STRATEGY = z.object(
-  {
-    name: z.string().regex(/^[a-z][a-z0-9-]{0,63}$/, "expected lower-case letters, digits and dashes"),
-    version: z.int().min(1),
-    about,
-    paper: z.string(),
-    costFormula: z.string(),
-    parameters: z.record(z.string().regex(/^[a-z][a-z0-9_]*$/, "expected a name in snake_case"), parameter),
-    extendsRollouts: z.boolean(),
-    isIndependentSampling: z.boolean(),
-    isOrderAdaptive: z.boolean(),
-    needs: callable,
-    cost: callable,
-    search: callable,
-  },
-  {
-    error: (issue) =>
-      issue.input === undefined ? 'expected the module to export "strategy", found none' : undefined,
-  },
-);
+const STRATEGY = z.object({
+  name: z.string().regex(/^[a-z][a-z0-9-]{0,63}$/, "expected lower-case letters, digits and dashes"),
+  version: z.int().min(1),
+  about,
+  paper: z.string(),
+  costFormula: z.string(),
+  parameters: z.record(z.string().regex(/^[a-z][a-z0-9_]*$/, "expected a name in snake_case"), parameter),
+  extendsRollouts: z.boolean(),
+  isIndependentSampling: z.boolean(),
+  isOrderAdaptive: z.boolean(),
+  needs: callable,
+  cost: callable,
+  search: callable,
+});

@@ -7,6 +7,7 @@ import { z } from "zod";
 import { parseDurationMs } from "../../runtime/duration.ts";
 import { nearestWord, suggestion } from "../../runtime/nearest.ts";
 import type { Parameter, Strategy } from "../../search/strategy.ts";
+import { MODULE_PATH } from "./strategy-declaration.ts";
 import { FIELD_NAME } from "../../search/template.ts";
 
 /** Engines that a sweep may name, and the driver that speaks to each. */
@@ -318,7 +319,18 @@ export type SweepSchema = ReturnType<typeof sweepSchema>;
 export type SweepFile = z.output<SweepSchema>;
 export type HostFile = z.output<typeof hostSchema>;
 
-/** The JSON Schema that editors use. */
+/** The JSON Schema that editors use. An arm may also be a module of the user's own, whose parameters no schema knows. */
 export function sweepJsonSchema(catalogue: Catalogue): Record<string, unknown> {
-  return z.toJSONSchema(sweepSchema(catalogue), { io: "input", unrepresentable: "any" });
+  return z.toJSONSchema(sweepSchema(catalogue), {
+    io: "input",
+    unrepresentable: "any",
+    override({ jsonSchema, path }) {
+      if (path.join(".") !== "properties.strategies.items") return;
+      jsonSchema.oneOf?.push({
+        type: "object",
+        properties: { strategy: { type: "string", pattern: MODULE_PATH.source } },
+        required: ["strategy"],
+      });
+    },
+  });
 }
