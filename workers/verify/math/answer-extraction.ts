@@ -7,6 +7,8 @@ import { fractionText } from "../rational.ts";
 import { lastLine, quote } from "../verifier.ts";
 import { parseAnswer } from "./answer.ts";
 import { ANSWER_CHARS_MAX, AnswerError } from "./formula.ts";
+import { changesNumber } from "./units.ts";
+import { spell } from "./spelling.ts";
 
 export const PLACES = ["auto", "boxed", "hashes", "phrase", "last-line", "last-number"] as const;
 export type AnswerPlace = (typeof PLACES)[number];
@@ -71,18 +73,42 @@ const PROSE =
 const NEGATION = /(?<![A-Za-z])(?:not|never|cannot)(?![A-Za-z])|n't/i;
 const INLINE = /\$(?![ $])([^$\n]{1,1000}?)(?<! )\$(?!\d)|\\\(([^\n]{1,1000}?)\\\)|\\\[([^\n]{1,1000}?)\\\]/g;
 
+/** The narrowest part of a line that reads as an answer; where none does, its number, unless something is done to it. */
 function fromProse(piece: string, which: "first" | "last"): AnswerText {
   const line = unwrapped(piece);
   if (line === "") return none("the answer is empty");
-  const isProse = PROSE.test(line);
-  if (!isProse && isReadable(line)) return { kind: "answer", text: line };
+  const narrow = unwrapped(which === "first" ? beforeEnd(line) : afterVerb(line));
+  for (const part of [line, narrow]) {
+    if (!PROSE.test(part) && isReadable(part)) return { kind: "answer", text: part };
+  }
   if (NEGATION.test(line)) return none(`expected an answer, found ${quote(line)}`);
+  const choice = /^\(([A-J])\)\D*$/.exec(line)?.[1];
+  if (choice !== undefined) return { kind: "answer", text: choice };
   const formulas = [...line.matchAll(INLINE)].map((match) => match[1] ?? match[2] ?? match[3] ?? "");
   const formula = which === "first" ? formulas.find(isReadable) : formulas.findLast(isReadable);
   if (formula !== undefined) return { kind: "answer", text: formula };
-  const found = number(line, which);
-  if (found.kind === "answer" || isProse || line.length > ANSWER_CHARS_MAX) return found;
-  return { kind: "answer", text: line };
+  const spelled = spell(/\d/.test(narrow) ? narrow : line);
+  const isChanged = OPERATION.test(spelled.replace(SCIENTIFIC, "")) || changesNumber(spelled);
+  const found = isChanged || /^\([A-J]\)/.test(line) ? null : number(spelled, which);
+  if (found?.kind === "answer") return found;
+  if (line.length <= ANSWER_CHARS_MAX) return { kind: "answer", text: line };
+  return found ?? none(`the answer is longer than ${ANSWER_CHARS_MAX} characters`);
+}
+
+const SCIENTIFIC = /(?<=\d) ?\\times 10\^\{?-?\d{1,3}\}?/g;
+/** What would make a number the operand of something. */
+const OPERATION = /[\\^_*+=!|{}<>\u221a\u03c0\u00d7\u00b7]|\d ?[-\u2212/] ?\d/;
+
+/** Up to the end of the sentence, or to what is added in parentheses or after a comma. */
+function beforeEnd(line: string): string {
+  return line.split(/ \(|;|\. |, (?=[A-Za-z])/, 1)[0] ?? line;
+}
+
+/** After the last "is", "are", "equals", "=" or ":". */
+function afterVerb(line: string): string {
+  const verbs = [...line.matchAll(/(?<![A-Za-z])(?:is|are|equals)(?![A-Za-z])|[=:]/gi)];
+  const last = verbs.at(-1);
+  return last === undefined ? line : line.slice(last.index + last[0].length);
 }
 
 /** Without bold marks, and without the dollar signs around the whole. */

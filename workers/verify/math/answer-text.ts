@@ -24,7 +24,8 @@ export function answerText(answer: Answer): string | null {
     }
     case "equation": {
       const [left, right] = [formulaText(answer.left), formulaText(answer.right)];
-      return left === null || right === null ? null : `${left} = ${right}`;
+      if (left === null || right === null) return null;
+      return left === right ? left : `${left} = ${right}`;
     }
     case "words":
       return answer.words;

@@ -3,7 +3,7 @@ import { AnswerError, type Formula, FORMULA_DEPTH_MAX, INFINITY, negativeOf, sym
 import { parseFormula } from "./formula-parser.ts";
 import { spell } from "./spelling.ts";
 import { type Token, tokensOf } from "./tokens.ts";
-import { unitName } from "./units.ts";
+import { isUnit, unitName } from "./units.ts";
 
 export type Answer =
   /** `unit` is "" where none is written. */
@@ -91,6 +91,9 @@ function elementsOf(parts: readonly (readonly Token[])[], depth: number): readon
   if (parts.length > ELEMENTS_MAX) {
     throw new AnswerError("limit", `the answer has more than ${ELEMENTS_MAX} elements`);
   }
+  if (parts.some(([only, ...more], at) => at > 0 && more.length === 0 && /^0\d\d$/.test(only?.text ?? ""))) {
+    throw new AnswerError("ambiguous", "commas may group thousands or part elements");
+  }
   const elements = parts.map((part) => read(part, depth + 1));
   // "x < 1, x > 3" may mean both or either.
   if (elements.some((element) => element.kind === "tuple" && element.variable !== null)) {
@@ -116,7 +119,7 @@ function relation(tokens: readonly Token[], depth: number): Answer | null {
     const name = nameOf(left);
     if (name !== null) return { kind: "named", name, value: read(tokens.slice(left.length + 1), depth + 1) };
     if (signs.length > 1) throw new AnswerError("unsupported", "a chain of equations is not supported");
-    if (sign === "=") return { kind: "equation", left: parseFormula(left), right: parseFormula(right) };
+    if (sign === "=") return { kind: "equation", left: parseFormula(left), right: quantity(right).formula };
   }
   return inequality(sides, signs);
 }
@@ -132,6 +135,9 @@ function nameOf(tokens: readonly Token[]): string | null {
     : null;
 }
 
+const PLUS_INFINITY: Answer = { kind: "value", formula: symbolOf(INFINITY), unit: "" };
+const MINUS_INFINITY: Answer = { kind: "value", formula: negativeOf(symbolOf(INFINITY)), unit: "" };
+
 /** `a < x`, `a \le x < b` and their mirror images as intervals. */
 function inequality(sides: readonly (readonly Token[])[], signs: readonly string[]): Answer {
   const isDown = signs.every((sign) => sign === ">" || sign === "ge");
@@ -141,15 +147,13 @@ function inequality(sides: readonly (readonly Token[])[], signs: readonly string
   if ((!isUp && !isDown) || sides.length > 3 || low === undefined || middle === undefined) {
     throw new AnswerError("unsupported", "a relation of that kind is not supported");
   }
-  const infinity: Answer = { kind: "value", formula: symbolOf(INFINITY), unit: "" };
-  const minusInfinity: Answer = { kind: "value", formula: negativeOf(symbolOf(INFINITY)), unit: "" };
   if (high !== undefined) {
     return interval(nameOf(middle), quantity(low), quantity(high), [isStrict(first), isStrict(second)]);
   }
   const name = nameOf(low);
   return name !== null
-    ? interval(name, minusInfinity, quantity(middle), [true, isStrict(first)])
-    : interval(nameOf(middle), quantity(low), infinity, [isStrict(first), true]);
+    ? interval(name, MINUS_INFINITY, quantity(middle), [true, isStrict(first)])
+    : interval(nameOf(middle), quantity(low), PLUS_INFINITY, [isStrict(first), true]);
 }
 
 function isStrict(sign: string | undefined): boolean {
@@ -165,7 +169,7 @@ function interval(
   if (variable === null)
     throw new AnswerError("unsupported", "an inequality without a variable is not supported");
   const [open, close] = [isOpen ? "(" : "[", isOpenAbove ? ")" : "]"];
-  return { kind: "tuple", open, close, elements: [low, high], variable };
+  return { kind: "tuple", open, close, elements: [low, high], variable: variable === "" ? null : variable };
 }
 
 /** Unions, sets, tuples, intervals and matrices; null for anything else. */
@@ -174,7 +178,9 @@ function collection(tokens: readonly Token[], depth: number): Answer | null {
   if (parts.length > 1) return { kind: "union", parts: elementsOf(parts, depth) };
   const only = tokens.length === 1 ? tokens[0] : undefined;
   if (only?.kind === "command" && only.text === "emptyset") return { kind: "set", elements: [] };
-  if (only?.kind === "command" && only.text === "pm") return null;
+  if (tokens.map((token) => token.text).join("") === "mathbb{R}") {
+    return interval("", MINUS_INFINITY, PLUS_INFINITY, [true, true]);
+  }
   if (isWrapped(tokens, "\\{", "\\}")) {
     const inside = tokens.slice(1, -1);
     if (inside.some((token) => token.text === "|" || token.text === ":")) {
@@ -260,12 +266,26 @@ function plusMinus(tokens: readonly Token[], depth: number): Answer | null {
 }
 
 /** A formula, and after it a unit. */
-function quantity(tokens: readonly Token[]): Answer {
+function quantity(tokens: readonly Token[]): Extract<Answer, { readonly kind: "value" }> {
+  if (
+    /^\([A-J]\)$/.test(
+      tokens
+        .slice(0, 3)
+        .map((token) => token.text)
+        .join(""),
+    ) &&
+    tokens[3]?.isApart === true
+  ) {
+    throw new AnswerError("ambiguous", "a choice and what it stands for may each be the answer");
+  }
   const start = unitStart(tokens);
   const unit = tokens.slice(start).map((token) => token.text);
   const formula = tokens.slice(0, start);
   if (formula.length === 0) throw new AnswerError("malformed", "expected a number before its unit");
-  if (tokens.slice(start).some((token) => !isUnitPart(token))) {
+  if (tokens.some(({ kind, text }) => kind === "sign" && /^[:;']$/.test(text))) {
+    throw new AnswerError("unsupported", "a ratio, a time or a list by semicolons is not supported");
+  }
+  if (tokens.slice(start).some((token) => !isUnitPart(token)) || !isUnit(unit.join(" "))) {
     throw new AnswerError("unsupported", "words inside a formula are not supported");
   }
   return {
@@ -278,7 +298,9 @@ function quantity(tokens: readonly Token[]): Answer {
 /** Where the unit begins: at the first word, or at a percent or degree sign that ends the formula. */
 function unitStart(tokens: readonly Token[]): number {
   const word = tokens.findIndex((token) => token.kind === "text");
+  if (word > 0 && /^[%\u00b0]$/.test(tokens[word - 1]?.text ?? "")) return word - 1;
   if (word >= 0) return word;
+  if (/^[CF]$/.test(tokens.at(-1)?.text ?? "") && tokens.at(-2)?.text === "\u00b0") return tokens.length - 2;
   const last = tokens.at(-1)?.text;
   const isPlain = !tokens.some(
     (token) => token.kind === "command" && /^(?:sin|cos|tan|cot|sec|csc)$/.test(token.text),
@@ -293,7 +315,7 @@ function isDegree(token: Token): boolean {
 
 function isUnitPart(token: Token): boolean {
   if (token.kind === "number") return /^[23]$/.test(token.text);
-  return token.kind === "text" || token.kind === "letter" || /^[{}^/%\u00b0.]$/.test(token.text);
+  return token.kind === "text" || /^[CF{}^/%\u00b0.]$/.test(token.text);
 }
 
 const OPENING: ReadonlySet<string> = new Set(["(", "[", "{", "\\{", "langle", "lfloor", "lceil", "begin"]);

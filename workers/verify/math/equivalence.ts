@@ -108,12 +108,18 @@ type Collection = Extract<Answer, { readonly kind: "list" | "set" }>;
 
 /** A set has each element once; of lists, those that repeat an element may mean it. */
 function compareCollections(reference: Collection, candidate: Collection): Equivalence {
+  if (areNamed(reference) !== areNamed(candidate)) return unknown("the elements of one of them have names");
   const found = compareUnordered(reference.elements, candidate.elements);
   if (found.kind !== "equal" || reference.kind === "set" || candidate.kind === "set") return found;
   const isSameCount = reference.elements.every(
     (one) => countIn(reference.elements, one) === countIn(candidate.elements, one),
   );
   return isSameCount ? EQUAL : unknown("one of the lists repeats an element");
+}
+
+/** Whether elements have several names, as in `x = 1, y = 2`: without the names it is not known which is which. */
+function areNamed({ elements }: Collection): boolean {
+  return new Set(elements.map((element) => (element.kind === "named" ? element.name : ""))).size > 1;
 }
 
 function countIn(elements: readonly Answer[], answer: Answer): number {
@@ -186,13 +192,16 @@ export function compareFormulas(a: Formula, b: Formula): Equivalence {
   if (one !== null && other !== null && areUnique(one, other))
     return isSameForm(one, other) ? EQUAL : DIFFERENT;
   if (isInfinite(a) !== isInfinite(b) && !(hasInfinity(a) && hasInfinity(b))) return DIFFERENT;
-  const isRefuted = provenDifferent(a, b);
+  const nearness = nearnessOf(a, b);
+  const isRefuted = nearness === "apart";
   if (one !== null && other !== null && isSameForm(one, other)) {
     return isRefuted ? unknown("the algebra and the numbers contradict each other") : EQUAL;
   }
   if (isRefuted) return differsByCase(a, b) ? unknown("the symbols differ by their case") : DIFFERENT;
   if (hasInfinity(a) || hasInfinity(b))
     return isInfinite(a) && isInfinite(b) ? DIFFERENT : unknown("infinity is no number");
+  if (nearness === "unknown" && isEnclosable(a) && isEnclosable(b))
+    return unknown("one of them has no value");
   return findsEqual(a, b) ? EQUAL : unknown("neither equality nor difference could be proven");
 }
 
@@ -220,17 +229,32 @@ const COUNTS = [3, 4, 5, 7, 11] as const;
 /** Bases that `\log` may have: a difference must show under each. */
 const LOG_BASES: readonly number[] = [10, Math.E];
 
-/** Enclosures that do not touch at some sample. Symbols are positive there, so that roots have one reading. */
-function provenDifferent(a: Formula, b: Formula): boolean {
+/**
+ * "apart": for each base, enclosures do not touch at some sample. "near": they touch wherever both are known.
+ * Symbols are positive there, so that roots have one reading.
+ */
+function nearnessOf(a: Formula, b: Formula): "apart" | "near" | "unknown" {
   const symbols = [...new Set([...symbolsOf(a), ...symbolsOf(b)])].toSorted();
-  return LOG_BASES.every((base) =>
+  let isKnown = false;
+  const isApart = LOG_BASES.every((base) =>
     SAMPLES.some((sample) => {
       const values = new Map([["log", base]]);
       for (const [at, symbol] of symbols.entries()) values.set(symbol, sampleOf(symbol, at, sample));
       const [one, other] = [enclose(a, values), enclose(b, values)];
-      return one !== null && other !== null && areApart(one, other);
+      if (one === null || other === null) return false;
+      isKnown = true;
+      return areApart(one, other);
     }),
   );
+  if (isApart) return "apart";
+  return isKnown ? "near" : "unknown";
+}
+
+/** Whether every function in it has enclosures: then a formula without a value divides by zero, or worse. */
+function isEnclosable(formula: Formula): boolean {
+  const isCounted =
+    formula.kind === "call" && /^(?:sum|prod|floor|ceil|factorial|binomial)$/.test(formula.name);
+  return !isCounted && partsOf(formula).every(isEnclosable);
 }
 
 function sampleOf(symbol: string, at: number, sample: readonly number[]): number {

@@ -189,6 +189,11 @@ export function parseFormula(given: readonly Token[]): Formula {
     return inside;
   }
 
+  function fraction(over: Formula, under: Formula): Formula {
+    if (isDifferential(over) && isDifferential(under)) unsupported("a derivative");
+    return productOf(over, inverseOf(under));
+  }
+
   /** A number, or a mixed number: `1 1/2`, `1\frac{1}{2}`. */
   function numeral(text: string): Formula {
     const whole = numberValue(text);
@@ -247,7 +252,7 @@ export function parseFormula(given: readonly Token[]): Formula {
       case "infty":
         return symbolOf(INFINITY);
       case "frac":
-        return productOf(argument(), inverseOf(argument()));
+        return fraction(argument(), argument());
       case "sqrt":
         return squareRoot();
       case "binom":
@@ -351,6 +356,13 @@ export function parseFormula(given: readonly Token[]): Formula {
   const formula = sum();
   if (at < tokens.length) fail("an operator or the end");
   return formula;
+}
+
+/** `d`, `dx`. */
+function isDifferential(formula: Formula): boolean {
+  if (formula.kind === "product")
+    return formula.factors[0] !== undefined && isDifferential(formula.factors[0]);
+  return formula.kind === "symbol" && formula.name === "d";
 }
 
 function isMinusOne(formula: Formula): boolean {

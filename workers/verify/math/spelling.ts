@@ -82,6 +82,20 @@ const SPACE = /^(?:quad|qquad|space|thinspace)$/;
 /** A row's end stays, and a negative space is none. */
 const SPACES: Readonly<Record<string, string>> = { "\\\\": "\\\\", "\\!": "" };
 
+/** A number's scale in words: `5 million`, `5\text{ million}`. */
+const SCALED = /(?<=\d) ?(?:\\text ?\{ ?(thousand|[mbt]r?illion) ?\}|(thousand|[mbt]r?illion)(?![A-Za-z]))/gi;
+const SCALES: Readonly<Record<string, string>> = {
+  thousand: "3",
+  million: "6",
+  billion: "9",
+  trillion: "12",
+};
+
+function scale(word: string): string {
+  const exponent = SCALES[word.toLowerCase()];
+  return exponent === undefined ? ` ${word}` : ` \\times 10^{${exponent}}`;
+}
+
 /** The text in one spelling; texts that are spelled alike mean the same. */
 export function spell(text: string): string {
   return text
@@ -93,8 +107,8 @@ export function spell(text: string): string {
     .replace(/\^ ?(?:\\circ(?![A-Za-z])|\{ ?\\circ ?\}|\u00b0|\{ ?\u00b0 ?\})/g, "\u00b0")
     .replace(/\\%/g, "%")
     .replace(/\\?\$|[\u20ac\u00a3\u20b9]/g, " ")
-    .replace(/(?<=\d,) (?=\d{3}(?!\d))/g, " ")
     .replace(/[ \t\r\n]+/g, " ")
+    .replace(SCALED, (_, wrapped?: string, word?: string) => scale(wrapped ?? word ?? ""))
     .trim()
     .replace(/(?<![.\d]|\.\.) ?[.;,]$/, "")
     .replace(/(?<=\d)\.$/, "");

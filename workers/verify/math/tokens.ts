@@ -79,9 +79,14 @@ function tokensFrom(groups: Readonly<Record<string, string | undefined>>, isApar
     : [{ kind: "sign", text, isApart }];
 }
 
+/** A `\text{}` that holds a symbol, a function's name or a number (and words) is as good as without. */
 function textTokens(words: string, isApart: boolean): Token[] {
-  if (/^-?\d+(?:\.\d+)?$/.test(words)) return [...tokensOf(words)];
-  return words === "" ? [] : [{ kind: "text", text: words, isApart }];
+  if (words === "") return [];
+  const isSymbol = /^[A-Za-z]$/.test(words) && words !== "L" && !(isUnitWord(words) && /[a-z]/.test(words));
+  if (isSymbol) return [{ kind: "letter", text: words, isApart }];
+  if (WORD_COMMANDS.has(words)) return [{ kind: "command", text: words, isApart }];
+  if (/^-?\d/.test(words)) return [...tokensOf(words)];
+  return [{ kind: "text", text: words, isApart }];
 }
 
 function letterTokens(letters: string, isApart: boolean): Token[] {

@@ -38,6 +38,19 @@ const NAMES: ReadonlyMap<string, string> = new Map(
   UNITS.flatMap((spellings) => spellings.map((spelling) => [spelling, spellings[0] ?? spelling])),
 );
 
+/** Words that change the number before them, or what it is: they are no units. */
+const OPERATIONS =
+  /(?<![a-z])(?:hundred|dozens?|half|halves|thirds?|quarters?|fourths?|fifths?|sixths?|eighths?|tenths?|hundredths?|thousandths?|base|mod|modulo|over|plus|minus|squared|cubed|factorial|divided|root|not|if|when|where|unless|except|less|more|least|most|choose|power|thousand|million|billion|trillion)(?![a-z])/i;
+
+export function changesNumber(words: string): boolean {
+  return OPERATIONS.test(words);
+}
+
+/** Whether words after a number may be left out. */
+export function isUnit(words: string): boolean {
+  return !changesNumber(words) && !/[\d()]/.test(words.replace(/\^ ?\{? ?[23]/g, ""));
+}
+
 export function isUnitWord(word: string): boolean {
   return NAMES.has(word.toLowerCase());
 }
