@@ -35,7 +35,7 @@ export interface EmbeddedClusterOptions {
   readonly verifier: VerifierSpec;
   /** Threads that verify. */
   readonly verifierThreads: number;
-  /** Told of a host that cannot be used while others can. */
+  /** Told of a host that cannot be used while others can, and of a verifier that fails. */
   readonly warn: (line: string) => void;
 }
 
@@ -135,6 +135,7 @@ async function startVerification(joined: Joined) {
     pool,
     concurrency,
     log: log.child({ part: id }),
+    onTrouble: (message) => joined.warn(`warning: ${message}`),
   });
   return lifecycle.own(id, worker, (part) => part.drain(CLOSE_GRACE_MS));
 }

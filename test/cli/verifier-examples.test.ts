@@ -29,6 +29,15 @@ function rows(output: string, file: string): readonly Row[] {
 const results = (output: string): Readonly<Record<string, Row>> =>
   Object.fromEntries(rows(output, "results.jsonl").map((row) => [String(row["task"]), row]));
 
+test("a verifier that cannot be started is told once, while the sweep goes on without verdicts", async () => {
+  const sets = ["--set", `output=${join(place, "missing")}`, "--set", "verifier.command=[/no/such/program]"];
+  const { said, out } = await run(ROOT, "run", "examples/command-verifier.yaml", ...sets);
+  expect(said.trim()).toBe(
+    `warning: verifier command: expected to start the program "/no/such/program" in ${ROOT}, found: no such file or directory (ENOENT)`,
+  );
+  expect(out).toContain("4 problems x 2 strategies: 8 completed");
+});
+
 describe.skipIf(!hasPython)(`a verifier in Python${skipped}`, () => {
   test("behind standard input judges every candidate of the sweep and reads its answer", async () => {
     const output = join(place, "command");

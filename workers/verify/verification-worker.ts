@@ -13,18 +13,21 @@ import {
   type ProblemData,
   type Report,
   type VerificationAsk,
+  type VerdictResult,
   type VerificationJob,
   type VerifierSpec,
   NO_TOKENS,
 } from "../../services/queue/job.ts";
 import type { Delivery, LaneConsumer, Lanes } from "../../services/queue/lanes.ts";
 import type { Clock } from "../../services/runtime/clock.ts";
-import { asCoppiceError, CoppiceError } from "../../services/runtime/errors.ts";
+import { asCoppiceError, CoppiceError, messageOf } from "../../services/runtime/errors.ts";
 import { silentLog, type Log } from "../../services/runtime/log.ts";
 import { parsedObject } from "../parsed-object.ts";
 import { createSegmentCache, SEGMENT_CACHE_BYTES_MAX, type SegmentCache } from "../segment-cache.ts";
 import type { HistogramReading } from "./histogram.ts";
 import type { VerifierPool } from "./pool.ts";
+import { toldOnce } from "./told-once.ts";
+import type { Candidate } from "./verifier.ts";
 
 export interface VerificationLimits {
   /** Memory for segments, in bytes. */
@@ -76,6 +79,8 @@ export interface VerificationWorkerOptions {
   /** Jobs taken at once, and asks of one job taken up at once; the pool's threads bound what is verified at once. */
   readonly concurrency: number;
   readonly log?: Log;
+  /** Told once of each way in which judging fails, whether or not it is tried again; at most of a few. */
+  readonly onTrouble?: (message: string) => void;
   readonly limits?: Partial<VerificationLimits>;
   /** Gives up connecting. */
   readonly signal?: AbortSignal;
@@ -132,6 +137,10 @@ class Bench {
   readonly #segments: SegmentCache;
   readonly #hands = new Map<string, Hand>();
   readonly #counts = { jobs: 0, correct: 0, incorrect: 0, undecided: 0, cancelled: 0, failures: 0 };
+  readonly #tellTrouble = toldOnce((message) => {
+    this.#options.log?.warn({ worker: this.#options.id, message }, "verifier_trouble");
+    this.#options.onTrouble?.(message);
+  });
   #asksInFlight = 0;
 
   constructor(options: VerificationWorkerOptions) {
@@ -237,6 +246,15 @@ class Bench {
     }
   }
 
+  async #judge(spec: VerifierSpec, candidate: Candidate, signal: AbortSignal): Promise<VerdictResult> {
+    try {
+      return await this.#options.pool.verify(spec, candidate, signal);
+    } catch (error) {
+      if (!signal.aborted) this.#tellTrouble(`verifier ${spec.kind}: ${messageOf(error)}`);
+      throw error;
+    }
+  }
+
   async #verdict(
     hand: Hand,
     ask: VerificationAsk,
@@ -248,7 +266,7 @@ class Bench {
       const [root, ...rest] = ask.candidate;
       const prompt = root === undefined ? "" : await this.#text([root], signal);
       const text = await this.#text(rest, signal);
-      return await this.#options.pool.verify(spec, { prompt, text, problem }, signal);
+      return await this.#judge(spec, { prompt, text, problem }, signal);
     } catch (error) {
       hand.signal.throwIfAborted();
       if (withdrawn.aborted) return { kind: "cancelled" };

@@ -292,11 +292,13 @@ export class Dispatcher {
   }
 
   #scheduleRescue(): void {
-    this.#rescue = this.#clock.after(this.#limits.rescueMs, () => {
+    const rescue = (): void => {
       void this.#rescueAll().finally(() => {
         if (!this.#isClosed) this.#scheduleRescue();
       });
-    });
+    };
+    // In a cluster of one process a job that its lane gave up may be all that is left to wait for.
+    this.#rescue = this.#clock.after(this.#limits.rescueMs, rescue, { keepAlive: true });
   }
 
   /** Asks every lane for the jobs that should be in it, and adds those again that are not. */

@@ -184,7 +184,8 @@ export class ProgramBench implements Bench {
       if (member === null) return;
       this.#give(member, next);
     }
-    if (this.#members.size === 0 || this.#inFlight().length > 0) return;
+    const isAtWork = [...this.#members].some((member) => member.inFlight.size > 0);
+    if (this.#members.size === 0 || isAtWork) return;
     this.#idle = this.#options.clock.after(this.#options.limits.idleMs, () => {
       for (const member of this.#members) this.#dismiss(member, "finish");
     });
