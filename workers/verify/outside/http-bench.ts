@@ -15,6 +15,7 @@ import { createAgent, exchange, refusalOf, rubbish } from "../../http-exchange.t
 import { retryExchange, type RetryLimits } from "../../http-retry.ts";
 import { undecided, type Candidate } from "../verifier.ts";
 import type { Bench } from "./per-specification.ts";
+import { createVerification, type Verification } from "./verification.ts";
 import { parseWire, readVerdict, wireCandidate } from "./verdict-wire.ts";
 
 export interface HttpBenchLimits extends RetryLimits {
@@ -47,16 +48,6 @@ export interface HttpBenchOptions {
   readonly limits: HttpBenchLimits;
 }
 
-interface Verification {
-  readonly candidate: Candidate;
-  /** Both settle the caller's promise; later calls change nothing. */
-  readonly settle: (verdict: VerdictResult) => void;
-  readonly fail: (error: unknown) => void;
-  isSettled: boolean;
-  /** A request failed with it among others: it is sent alone. */
-  isAlone: boolean;
-}
-
 /** One request, until it has ended. */
 interface Request {
   readonly batch: readonly Verification[];
@@ -82,33 +73,17 @@ export class HttpBench implements Bench {
   }
 
   /** Rejects with the signal's reason or what `http-exchange.ts` says; "internal" is a server that failed by itself (500). */
-  verify(candidate: Candidate, signal: AbortSignal): Promise<VerdictResult> {
-    return new Promise((resolve, reject) => {
-      if (signal.aborted) return reject(signal.reason);
-      if (this.#isClosed) return reject(closedError());
-      if (this.#waiting.size >= this.#options.limits.waitingMax) return reject(this.#fullError());
-      const onAbort = (): void => {
-        verification.fail(signal.reason);
-        this.#abortAbandoned();
-      };
-      const end = (report: () => void): void => {
-        if (verification.isSettled) return;
-        verification.isSettled = true;
-        this.#waiting.delete(verification);
-        signal.removeEventListener("abort", onAbort);
-        report();
-      };
-      const verification: Verification = {
-        candidate,
-        isSettled: false,
-        isAlone: false,
-        settle: (verdict) => end(() => resolve(verdict)),
-        fail: (error) => end(() => reject(error)),
-      };
-      signal.addEventListener("abort", onAbort, { once: true });
-      this.#waiting.add(verification);
-      this.#dispatch();
+  async verify(candidate: Candidate, signal: AbortSignal): Promise<VerdictResult> {
+    signal.throwIfAborted();
+    if (this.#isClosed) throw closedError();
+    if (this.#waiting.size >= this.#options.limits.waitingMax) throw this.#fullError();
+    const verification = createVerification(candidate, signal, () => {
+      this.#waiting.delete(verification);
+      this.#abortAbandoned();
     });
+    this.#waiting.add(verification);
+    this.#dispatch();
+    return await verification.verdict;
   }
 
   isIdle(): boolean {
@@ -118,6 +93,7 @@ export class HttpBench implements Bench {
   async close(): Promise<void> {
     this.#isClosed = true;
     const owed = [...this.#waiting, ...[...this.#requests].flatMap(({ batch }) => batch)];
+    this.#waiting.clear();
     for (const verification of owed) verification.fail(closedError());
     this.#abortAbandoned();
     this.#agent.destroy();
@@ -147,7 +123,7 @@ export class HttpBench implements Bench {
 
   #abortAbandoned(): void {
     for (const { batch, gone } of this.#requests) {
-      if (batch.every(({ isSettled }) => isSettled)) gone.abort(closedError());
+      if (batch.every((verification) => verification.isSettled())) gone.abort(closedError());
     }
   }
 
@@ -167,7 +143,7 @@ export class HttpBench implements Bench {
   #failed(batch: readonly Verification[], error: CoppiceError): void {
     if (batch.length > 1 && mayBeOnesFault(error)) {
       for (const verification of batch) {
-        if (verification.isSettled) continue;
+        if (verification.isSettled()) continue;
         verification.isAlone = true;
         this.#waiting.add(verification);
       }

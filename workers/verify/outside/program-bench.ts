@@ -25,6 +25,7 @@ import {
   type ProgramEnd,
   type ProgramLimits,
 } from "./program.ts";
+import { createVerification, type Verification } from "./verification.ts";
 import { candidateLine, readVerdictLine, type WireVerdict } from "./verdict-wire.ts";
 
 export interface ProgramBenchLimits extends ProgramLimits {
@@ -76,18 +77,6 @@ export interface ProgramBenchOptions {
   readonly limits: ProgramBenchLimits;
 }
 
-interface Verification {
-  readonly candidate: Candidate;
-  /** Both settle the caller's promise; later calls change nothing. */
-  readonly settle: (verdict: VerdictResult) => void;
-  readonly fail: (error: unknown) => void;
-  isSettled: boolean;
-  /** Deaths of a program whose oldest in flight it was. */
-  deaths: number;
-  /** A program died with it in flight. */
-  isSuspect: boolean;
-}
-
 /** A program that takes candidates or owes answers. */
 interface Member {
   readonly program: Program;
@@ -111,6 +100,8 @@ export class ProgramBench implements Bench {
   /** In the order in which they are given, those that are sent again first. */
   #again: Verification[] = [];
   readonly #waiting = new Set<Verification>();
+  /** Deaths of a program whose oldest in flight it was. */
+  readonly #deaths = new WeakMap<Verification, number>();
   #deathsInARow = 0;
   #hasEverAnswered = false;
   /** Runs while no program may be started. */
@@ -123,34 +114,17 @@ export class ProgramBench implements Bench {
   }
 
   /** Rejects with the signal's reason, "resource_exhausted", "unavailable", "failed_precondition" or "data_loss". */
-  verify(candidate: Candidate, signal: AbortSignal): Promise<VerdictResult> {
-    return new Promise((resolve, reject) => {
-      if (signal.aborted) return reject(signal.reason);
-      if (this.#isClosed) return reject(closedError());
-      if (this.#waiting.size >= this.#options.limits.waitingMax) return reject(this.#fullError());
-      const onAbort = (): void => {
-        verification.fail(signal.reason);
-        this.#abandoned(verification);
-      };
-      const end = (report: () => void): void => {
-        if (verification.isSettled) return;
-        verification.isSettled = true;
-        this.#waiting.delete(verification);
-        signal.removeEventListener("abort", onAbort);
-        report();
-      };
-      const verification: Verification = {
-        candidate,
-        isSettled: false,
-        deaths: 0,
-        isSuspect: false,
-        settle: (verdict) => end(() => resolve(verdict)),
-        fail: (error) => end(() => reject(error)),
-      };
-      signal.addEventListener("abort", onAbort, { once: true });
-      this.#waiting.add(verification);
-      this.#dispatch();
+  async verify(candidate: Candidate, signal: AbortSignal): Promise<VerdictResult> {
+    signal.throwIfAborted();
+    if (this.#isClosed) throw closedError();
+    if (this.#waiting.size >= this.#options.limits.waitingMax) throw this.#fullError();
+    const verification = createVerification(candidate, signal, () => {
+      this.#waiting.delete(verification);
+      this.#abandoned(verification);
     });
+    this.#waiting.add(verification);
+    this.#dispatch();
+    return await verification.verdict;
   }
 
   isIdle(): boolean {
@@ -192,7 +166,7 @@ export class ProgramBench implements Bench {
   }
 
   #next(): Verification | null {
-    this.#again = this.#again.filter(({ isSettled }) => !isSettled);
+    this.#again = this.#again.filter((verification) => !verification.isSettled());
     const [first] = this.#again.length > 0 ? this.#again : this.#waiting;
     return first ?? null;
   }
@@ -213,7 +187,7 @@ export class ProgramBench implements Bench {
     if (member.isFull || this.#isSpent(member)) return false;
     if (member.inFlight.size === 0) return true;
     const [oldest] = member.inFlight.values();
-    const isAlone = verification.isSuspect || oldest?.isSuspect === true;
+    const isAlone = verification.isAlone || oldest?.isAlone === true;
     return !isAlone && member.inFlight.size < inFlight && (restartAfter === 0 || member.given < restartAfter);
   }
 
@@ -311,7 +285,7 @@ export class ProgramBench implements Bench {
     const [oldest] = member.inFlight.values();
     if (oldest === undefined) return;
     const fullMs = timeoutMs + (member.hasAnswered ? 0 : startMs);
-    const limitMs = oldest.isSettled ? Math.min(fullMs, limits.abandonedMs) : fullMs;
+    const limitMs = oldest.isSettled() ? Math.min(fullMs, limits.abandonedMs) : fullMs;
     member.limit = limitTime(clock, limitMs, () => this.#overrun(member));
   }
 
@@ -369,17 +343,21 @@ export class ProgramBench implements Bench {
   /** 3. and 4. */
   #mourn(held: readonly Verification[], end: ProgramEnd & { readonly kind: "ended" }): void {
     const { limits } = this.#options;
+    for (const verification of held) verification.isAlone = true;
     const [oldest] = held;
-    for (const verification of held) verification.isSuspect = true;
-    if (oldest !== undefined) oldest.deaths += 1;
-    if (oldest !== undefined && oldest.deaths >= limits.deathsBlamed) {
-      const times = `${oldest.deaths} times while it judged this candidate`;
-      oldest.settle(undecided(null, `the program ended ${times} (${lastWords(end)})`));
-    }
+    if (oldest !== undefined) this.#blame(oldest, end);
     this.#again.unshift(...held);
     this.#deathsInARow += 1;
     if (this.#deathsInARow >= limits.deathsMax) this.#failWaiting(this.#deadError(end));
     this.#rest(Math.min(limits.backoffMs * 2 ** (this.#deathsInARow - 1), limits.backoffMaxMs));
+  }
+
+  #blame(oldest: Verification, end: ProgramEnd & { readonly kind: "ended" }): void {
+    const deaths = (this.#deaths.get(oldest) ?? 0) + 1;
+    this.#deaths.set(oldest, deaths);
+    if (deaths < this.#options.limits.deathsBlamed) return;
+    const times = `${deaths} times while it judged this candidate`;
+    oldest.settle(undecided(null, `the program ended ${times} (${lastWords(end)})`));
   }
 
   /** Starts no program for so long. */
@@ -405,6 +383,7 @@ export class ProgramBench implements Bench {
   #failWaiting(error: CoppiceError): void {
     const failed = [...this.#again, ...this.#waiting];
     this.#again = [];
+    this.#waiting.clear();
     for (const verification of failed) verification.fail(error);
   }
 
