@@ -31,8 +31,8 @@ export interface EmbeddedClusterOptions {
   readonly version: string;
   /** Where hosts' keys are read. */
   readonly env: Readonly<Record<string, string | undefined>>;
-  /** What verifies of the sweep; of the kinds that judge outside of this process no other is looked at. */
-  readonly verifier: VerifierSpec;
+  /** What verification workers are asked for; of the kinds that judge outside of this process no other is looked at. */
+  readonly verifiers: readonly VerifierSpec[];
   /** Threads that verify. */
   readonly verifierThreads: number;
   /** Told of a host that cannot be used while others can, and of a verifier that fails. */
@@ -116,13 +116,18 @@ async function startHost(spec: HostSpec, joined: Joined): Promise<RolloutWorker>
 }
 
 async function startVerification(joined: Joined) {
-  const { clock, log, lifecycle, lanes, random, coordinator, env, verifier, verifierThreads } = joined;
+  const { clock, log, lifecycle, lanes, random, coordinator, env, verifiers, verifierThreads } = joined;
   const id = "worker-verification";
   // The sweep is by the owner of this machine: it may run commands here.
-  const outside = { env, log: log.child({ part: id }), allowsCommands: true, kinds: [verifier.kind] };
+  const outside = {
+    env,
+    log: log.child({ part: id }),
+    allowsCommands: true,
+    kinds: verifiers.map(({ kind }) => kind),
+  };
   const created = await createVerifierPool({ clock, threads: verifierThreads, outside });
   const pool = lifecycle.own("verifiers", created, (part) => part.close());
-  pool.check(verifier);
+  for (const verifier of verifiers) pool.check(verifier);
   const link = lifecycle.own("link", createLocalLink(coordinator.desk, { clock, random }), (part) =>
     part.close(),
   );

@@ -26,6 +26,8 @@ export interface VerifierRoute {
 const LIKELIHOOD: VerifierSpec = { kind: "likelihood" };
 
 export class Routes {
+  /** All that the arm judges by, tools included. */
+  readonly specs: readonly VerifierSpec[];
   readonly #sweep: Sweep;
   readonly #arm: Arm;
   readonly #hosts = new Map<string, HostRoute & { readonly can: Set<Ability> }>();
@@ -35,18 +37,25 @@ export class Routes {
     this.#sweep = sweep;
     this.#arm = arm;
     this.#host(sweep.model, abilitiesFor(arm.sampling));
-    const { processVerifier = false, likelihood = false } = needsOf(arm);
-    const specs = [
+    const { processVerifier = false, likelihood = false, tools = [] } = needsOf(arm);
+    const specs: readonly (VerifierSpec | null)[] = [
       sweep.verifier,
-      ...(processVerifier ? [sweep.processVerifier] : []),
-      ...(likelihood ? [LIKELIHOOD] : []),
+      processVerifier ? sweep.processVerifier : null,
+      likelihood ? LIKELIHOOD : null,
+      ...tools.map(toolSpec),
     ];
-    for (const spec of specs) if (spec !== null) this.#routeOf(spec);
+    this.specs = specs.filter((spec) => spec !== null);
+    for (const spec of this.specs) this.#routeOf(spec);
   }
 
   /** Every route that an ask of the arm may take to a host; the first is that of its rollouts. */
   get hosts(): Iterable<HostRoute> {
     return this.#hosts.values();
+  }
+
+  /** What verification workers are asked for. */
+  get outside(): readonly VerifierSpec[] {
+    return this.specs.filter(({ kind }) => !isInferenceKind(kind));
   }
 
   of(ask: Ask): Route {
@@ -67,6 +76,7 @@ export class Routes {
       case "likelihood":
         return LIKELIHOOD;
       case "tool":
+        if (tool === null) throw new Error("an ask of the role tool names no tool");
         return toolSpec(tool);
     }
   }
@@ -105,7 +115,6 @@ function modelOf({ model }: VerifierSpec): string | null {
   return typeof model === "string" && model !== "" ? model : null;
 }
 
-function toolSpec(tool: Tool | null): VerifierSpec {
-  if (tool === null) throw new Error("an ask of the role tool names no tool");
+function toolSpec(tool: Tool): VerifierSpec {
   return tool === "calculator" ? { kind: "calculator" } : { kind: "execute", language: tool };
 }

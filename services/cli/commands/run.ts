@@ -68,7 +68,7 @@ async function run(path: string | undefined, options: RunOptions, shell: Shell):
       env: shell.env,
       log,
       lifecycle,
-      verifier: plan.sweep.verifier,
+      verifiers: plan.sweep.arms.flatMap((arm) => new Routes(plan.sweep, arm).outside),
       version: programVersion(),
       verifierThreads: Math.min(VERIFIER_THREADS_MAX, Math.max(1, availableParallelism() - 1)),
       warn: shell.say,

@@ -1,6 +1,6 @@
 /** `coppice strategies`: every strategy, its paper, its parameters with their defaults, and what a task of it costs. */
 import type { Command } from "commander";
-import type { Parameter, ParameterValues, Strategy } from "../../search/strategy.ts";
+import type { Needs, Parameter, ParameterValues, Strategy } from "../../search/strategy.ts";
 import { strategyOption } from "../options.ts";
 import { EXIT } from "../exit-status.ts";
 import type { Shell } from "../shell.ts";
@@ -31,7 +31,7 @@ function describe(strategy: Strategy): Readonly<Record<string, unknown>> {
     paper,
     parameters,
     independent_samples: isIndependentSampling,
-    needs_process_verifier: strategy.needs(defaults).processVerifier === true,
+    needs: strategy.needs(defaults),
     cost: strategy.cost(defaults),
     cost_formula: strategy.costFormula,
   };
@@ -40,7 +40,7 @@ function describe(strategy: Strategy): Readonly<Record<string, unknown>> {
 function lines(strategy: Strategy): readonly string[] {
   const defaults = defaultsOf(strategy);
   const { rollouts, verifications } = strategy.cost(defaults);
-  const needs = strategy.needs(defaults).processVerifier === true ? "; needs a process_verifier" : "";
+  const needs = needsText(strategy.needs(defaults));
   return [
     `${strategy.name}: ${strategy.about}`,
     `  ${strategy.paper}`,
@@ -52,6 +52,21 @@ function lines(strategy: Strategy): readonly string[] {
     ),
     "",
   ];
+}
+
+function needsText({
+  processVerifier = false,
+  likelihood = false,
+  logprobs = false,
+  tools = [],
+}: Needs): string {
+  const needs = [
+    ...(processVerifier ? ["a process_verifier"] : []),
+    ...(likelihood ? ["a host that tells likelihoods"] : []),
+    ...(logprobs ? ["a host that tells log-probabilities"] : []),
+    ...(tools.length > 0 ? [`the tools ${tools.join(", ")}`] : []),
+  ];
+  return needs.length === 0 ? "" : `; needs ${needs.join(" and ")}`;
 }
 
 function typeOf(parameter: Parameter): string {
