@@ -1,6 +1,7 @@
 /** Every strategy that a sweep may name. */
 import { adaptiveConsistency } from "./strategies/adaptive-consistency.ts";
 import { beamSearch } from "./strategies/beam-search.ts";
+import { bestFirst } from "./strategies/best-first.ts";
 import { bestOfN } from "./strategies/best-of-n.ts";
 import { codet } from "./strategies/codet.ts";
 import { doublingConsistency } from "./strategies/doubling-consistency.ts";
@@ -25,6 +26,8 @@ import { selfDebug } from "./strategies/self-debug.ts";
 import { selfRefine } from "./strategies/self-refine.ts";
 import { sequentialRevisions } from "./strategies/sequential-revisions.ts";
 import { speculativeRejection } from "./strategies/speculative-rejection.ts";
+import { totBfs } from "./strategies/tot-bfs.ts";
+import { totDfs } from "./strategies/tot-dfs.ts";
 import { universalSelfConsistency } from "./strategies/universal-self-consistency.ts";
 import type { Strategy } from "./strategy.ts";
 
@@ -46,6 +49,9 @@ const ALL: readonly Strategy[] = [
   rebase,
   ets,
   particleFiltering,
+  totBfs,
+  totDfs,
+  bestFirst,
   mcts,
   promptChain,
   leastToMost,

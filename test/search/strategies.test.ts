@@ -67,6 +67,34 @@ const PARAMETERS: Readonly<Record<string, StrategyCase["parameters"]>> = {
     { particles: 5, max_steps: 3, step_stop: ["\n"], resample: "systematic", select: "drawn" },
     { particles: 5, max_steps: 3, step_stop: ["\n"], aggregate: "prod", select: "highest-weight" },
   ],
+  "tot-bfs": [
+    { max_steps: 3, generate: "sample", branch: 3, keep: 2, evaluate: "process" },
+    { max_steps: 3, generate: "sample", branch: 3, keep: 3, evaluate: "process", select: "sample" },
+    {
+      max_steps: 2,
+      keep: 3,
+      evaluations: 2,
+      value_words: ["e=3", "d=1"],
+      answer_mark: "",
+      answer: "highest-value",
+    },
+    { max_steps: 2, generate: "sample", branch: 2, keep: 2, evaluate: "vote", vote_mark: "", evaluations: 2 },
+  ],
+  "tot-dfs": [
+    { max_steps: 3, generate: "sample", branch: 3, evaluate: "process", visits: 10, threshold: 0.3 },
+    {
+      max_steps: 2,
+      value_words: ["e=3", "d=1"],
+      answer_mark: "",
+      stop_when: "never",
+      visits: 5,
+      threshold: 5,
+    },
+  ],
+  "best-first": [
+    { max_steps: 3, generate: "sample", branch: 3, evaluate: "process", expansions: 10, parallel: 3 },
+    { max_steps: 2, value_words: ["e=3", "d=1"], answer_mark: "", depth_weight: 1, stop_when: "never" },
+  ],
   mcts: [
     { simulations: 30, parallel: 6, expand: 3, max_steps: 3, step_stop: ["\n"] },
     { simulations: 25, parallel: 2, expand: 4, max_steps: 2, step_stop: ["\n"], stop_when: "never" },
