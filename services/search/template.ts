@@ -20,6 +20,19 @@ export function fieldsOf(template: string): readonly string[] {
   return [...new Set([...template.matchAll(FIELD)].map(([, name = ""]) => name))];
 }
 
+/** For `check`: what the template of a parameter lacks; null when it refers to each of `fields`. */
+export function complaintAboutFields(
+  parameter: string,
+  template: string,
+  fields: readonly string[],
+): string | null {
+  const known = fieldsOf(template);
+  const missing = fields.find((field) => !known.includes(field));
+  return missing === undefined
+    ? null
+    : `${parameter}: expected a template with {${missing}}, found ${known.length === 0 ? "no field" : `only {${known.join("}, {")}}`}`;
+}
+
 /**
  * A filled template as a path to sample from. `{prompt}` is the problem's rendered prompt. A template that begins with it
  * continues that prompt, so hosts share what they have computed of it; another is a prompt of its own.

@@ -54,7 +54,7 @@ export function strategyConformance({ strategy, parameters }: StrategyCase): voi
     };
 
   describe(`strategy ${strategy.name}`, () => {
-    it("declares defaults within their limits", () => {
+    it("declares defaults within their limits, and right together", () => {
       for (const parameter of Object.values(strategy.parameters)) {
         if (parameter.type === "choice") expect(parameter.choices).toContain(parameter.default);
         if (parameter.type === "integer" || parameter.type === "number") {
@@ -62,6 +62,7 @@ export function strategyConformance({ strategy, parameters }: StrategyCase): voi
           expect(parameter.default).toBeLessThanOrEqual(parameter.max);
         }
       }
+      expect(strategy.check?.(withDefaults(strategy.parameters)) ?? null).toBeNull();
     });
 
     it("asks no more than its cost, and of verifiers and tools only what it says it needs", () => {

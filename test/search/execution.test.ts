@@ -11,8 +11,7 @@ import { selfConsistency } from "../../services/search/strategies/self-consisten
 import { PROBLEM } from "./drive.ts";
 import { programOf, rolloutOf, scripted, solve } from "./scripted.ts";
 
-const PYTHON = spawnSync("python3", ["--version"]).status === 0;
-const describePython = describe.skipIf(!PYTHON); // Skips where python3 is not installed.
+const NO_PYTHON = spawnSync("python3", ["--version"]).status === 0 ? "" : " (python3 is not installed)";
 
 const outputs = new Map<string, Answer>();
 
@@ -49,7 +48,7 @@ describe("a program in an answer", () => {
   });
 });
 
-describePython("a program that is run", () => {
+describe.skipIf(NO_PYTHON !== "")(`a program that is run${NO_PYTHON}`, () => {
   it("reads its input whatever that contains, and may begin with an import from the future", () => {
     const input = `"quoted" \\n '''\u{1F333}\u2028 line\nsecond`;
     const echo = "from __future__ import annotations\nimport sys\nprint(repr(sys.stdin.read()))";
@@ -128,19 +127,22 @@ describe("mbr", () => {
     });
   });
 
-  it.skipIf(!PYTHON)("by execution takes the program that prints what most print", () => {
-    const texts = ["print(3 // int(input()))", "print(int(input()) * 2)", "print(int(input()) + int('1'))"];
-    const program = programOf(
-      mbr,
-      { n: 4, utility: "execution", inputs_max: 3 },
-      { ...problem, metadata: { inputs: ["1", "2", "0", "9"] } },
-    );
-    const { outcome, trace } = solve(program, scripted([...texts, "print(2 * int(input()))"], inPython));
-    // Of three inputs, 2x agrees with x + 1 on 1, with 3 // x on none, and with its equal on all.
-    expect(outcome).toMatchObject({ candidate: { index: 1 }, selection: "mbr" });
-    expect(outcome.score).toBeCloseTo((0 + 1 + 1 / 3 + 1) / 4, 12);
-    expect(trace.asks.filter((ask) => ask.kind === "verify" && ask.role === "tool")).toHaveLength(12);
-  });
+  it.skipIf(NO_PYTHON !== "")(
+    `by execution takes the program that prints what most print${NO_PYTHON}`,
+    () => {
+      const texts = ["print(3 // int(input()))", "print(int(input()) * 2)", "print(int(input()) + int('1'))"];
+      const program = programOf(
+        mbr,
+        { n: 4, utility: "execution", inputs_max: 3 },
+        { ...problem, metadata: { inputs: ["1", "2", "0", "9"] } },
+      );
+      const { outcome, trace } = solve(program, scripted([...texts, "print(2 * int(input()))"], inPython));
+      // Of three inputs, 2x agrees with x + 1 on 1, with 3 // x on none, and with its equal on all.
+      expect(outcome).toMatchObject({ candidate: { index: 1 }, selection: "mbr" });
+      expect(outcome.score).toBeCloseTo((0 + 1 + 1 / 3 + 1) / 4, 12);
+      expect(trace.asks.filter((ask) => ask.kind === "verify" && ask.role === "tool")).toHaveLength(12);
+    },
+  );
 
   it("by execution refuses a problem that has no inputs, before anything is asked", () => {
     const program = programOf(mbr, { utility: "execution" }, { ...PROBLEM, metadata: { inputs: [1] } });
@@ -150,7 +152,7 @@ describe("mbr", () => {
   });
 });
 
-describePython("codet", () => {
+describe.skipIf(NO_PYTHON !== "")(`codet${NO_PYTHON}`, () => {
   const right = "def f(x):\n  return x * 2";
   const alsoRight = "def f(x):\n  return x + x";
   const wrong = "def f(x):\n  return 4";

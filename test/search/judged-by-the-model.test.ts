@@ -6,6 +6,7 @@ import { textOf } from "../../services/search/search.ts";
 import { knockout } from "../../services/search/strategies/knockout.ts";
 import { noisyChannel } from "../../services/search/strategies/noisy-channel.ts";
 import { universalSelfConsistency } from "../../services/search/strategies/universal-self-consistency.ts";
+import { withDefaults } from "../../services/search/strategy.ts";
 import { programOf, rolloutOf, sampledFrom, scripted, solve } from "./scripted.ts";
 
 describe("a choice", () => {
@@ -31,6 +32,18 @@ function judging(says: (prompt: string, sample: number) => string | null): (ask:
     return said === null ? null : rolloutOf(said);
   };
 }
+
+describe("a template", () => {
+  it("that does not show what is to be judged is refused before a sweep starts", () => {
+    const check = (template: string) =>
+      knockout.check?.(withDefaults(knockout.parameters, { template })) ?? null;
+    expect(check("{second} or {first}?")).toBeNull();
+    expect(check("{prompt} {first} or this?")).toBe(
+      "template: expected a template with {second}, found only {prompt}, {first}",
+    );
+    expect(check("Choose.")).toBe("template: expected a template with {first}, found no field");
+  });
+});
 
 describe("universal-self-consistency", () => {
   const listed = (prompt: string): boolean => prompt.includes("Response 1:");

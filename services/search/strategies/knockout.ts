@@ -7,7 +7,7 @@ import { byScore, outcomeOf } from "../selection.ts";
 import { sampleWithin } from "../steps.ts";
 import type { BudgetWatch } from "../steps.ts";
 import type { Parameter, ParameterValues, Strategy } from "../strategy.ts";
-import { pathFrom } from "../template.ts";
+import { complaintAboutFields, pathFrom } from "../template.ts";
 
 const PARAMETERS = {
   n: { type: "integer", default: 16, min: 1, max: 10_000, about: "N: answers that enter." },
@@ -75,6 +75,7 @@ export const knockout: Strategy<typeof PARAMETERS> = {
   needs: () => ({}),
   costFormula: "n + 2 * votes * (n - 1) rollouts, n verifications",
   cost: ({ n, votes }) => ({ rollouts: n + 2 * votes * (n - 1), verifications: n }),
+  check: ({ template }) => complaintAboutFields("template", template, ["first", "second"]),
 
   *search(prompt, parameters) {
     const tournament: Tournament = { ...parameters, prompt, watch: { refused: null } };

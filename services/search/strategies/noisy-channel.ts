@@ -3,7 +3,7 @@ import { all, consider, gatherArrived, judge, sample } from "../operations.ts";
 import type { Candidate, Prefix, Program } from "../program.ts";
 import { selectHighest } from "../selection.ts";
 import type { Parameter, ParameterValues, ProblemFacts, Strategy } from "../strategy.ts";
-import { pathFrom } from "../template.ts";
+import { complaintAboutFields, pathFrom } from "../template.ts";
 
 const PARAMETERS = {
   n: { type: "integer", default: 16, min: 1, max: 100_000, about: "Rollouts per problem." },
@@ -42,6 +42,7 @@ export const noisyChannel: Strategy<typeof PARAMETERS> = {
     rollouts: n,
     verifications: n * (2 + Number(lambda_1 > 0) + Number(lambda_2 > 0)),
   }),
+  check: ({ channel }) => complaintAboutFields("channel", channel, ["answer"]),
 
   *search(prompt, { n, ...model }, problem) {
     const samples = Array.from({ length: n }, (_, index) => explain(prompt, { index, problem, ...model }));

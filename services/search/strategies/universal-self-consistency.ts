@@ -5,7 +5,7 @@ import { gatherArrived, orNull, sample } from "../operations.ts";
 import type { Candidate, Prefix, Program, Rollout } from "../program.ts";
 import { outcomeOf, selectBy } from "../selection.ts";
 import type { Parameter, ParameterValues, Strategy } from "../strategy.ts";
-import { pathFrom } from "../template.ts";
+import { complaintAboutFields, pathFrom } from "../template.ts";
 
 const PARAMETERS = {
   n: {
@@ -63,6 +63,7 @@ export const universalSelfConsistency: Strategy<typeof PARAMETERS> = {
   needs: ({ fallback }) => ({ logprobs: fallback === "mean-logprob" }),
   costFormula: "n + 1 rollouts, n verifications; the last rollout reads all n answers",
   cost: ({ n }) => ({ rollouts: n + 1, verifications: n }),
+  check: ({ template }) => complaintAboutFields("template", template, ["responses"]),
 
   *search(prompt, parameters) {
     const { n, fallback } = parameters;
