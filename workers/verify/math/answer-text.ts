@@ -1,7 +1,8 @@
 /** The canonical text of an answer: spellings of one answer have one text, as far as the normal form reaches. */
 import type { Answer } from "./answer.ts";
 import type { Formula } from "./formula.ts";
-import { formText, normalFormOf } from "./normal-form.ts";
+import { normalFormOf } from "./normal-form.ts";
+import { formText } from "./quotient.ts";
 
 /** Null when a formula in it has no normal form. Units and names are left out: candidates of one problem share them. */
 export function answerText(answer: Answer): string | null {

@@ -113,6 +113,9 @@ function inverse(a: Enclosure): Enclosure | null {
 function power(base: Enclosure, exponent: Enclosure): Enclosure | null {
   const isWhole = exponent.im === 0 && Number.isInteger(exponent.re) && exponent.radius < 1e-9;
   if (isWhole && Math.abs(exponent.re) <= 64) return wholePower(base, exponent.re);
+  // Whether a cube root of -8 is -2 depends on who writes it; only square roots of negative numbers have one reading.
+  const isSquareRoot = exponent.im === 0 && Number.isInteger(2 * exponent.re);
+  if (base.im === 0 && base.re < 0 && !isSquareRoot) return null;
   const log = logarithm(base);
   return log === null ? null : exponential(product(log, exponent));
 }
@@ -135,11 +138,9 @@ function logarithm(a: Enclosure): Enclosure | null {
   const least = size(a) - a.radius;
   if (!(least > 0)) return null;
   if (a.im !== 0 && a.re < 0 && Math.abs(a.im) <= a.radius) return null;
-  return ball(
-    Math.log(size(a)),
-    a.im === 0 && a.re > 0 ? 0 : Math.atan2(a.im, a.re),
-    a.radius / least + EPSILON,
-  );
+  // Not by atan2 for a real number: its zero may have a sign.
+  const angle = a.im === 0 ? (a.re > 0 ? 0 : Math.PI) : Math.atan2(a.im, a.re);
+  return ball(Math.log(size(a)), angle, a.radius / least + EPSILON);
 }
 
 function call(name: FunctionName, a: Enclosure, b: Enclosure, values: Values): Enclosure | null {

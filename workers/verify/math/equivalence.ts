@@ -18,7 +18,8 @@ import {
   symbolOf,
 } from "./formula.ts";
 import { leadingCoefficient, scale } from "./polynomial.ts";
-import { areUnique, formText, isSameForm, normalFormOf } from "./normal-form.ts";
+import { normalFormOf } from "./normal-form.ts";
+import { areUnique, formText, isSameForm } from "./quotient.ts";
 
 export type Equivalence =
   | { readonly kind: "equal" }

@@ -38,70 +38,92 @@ const NAMED: ReadonlySet<string> = new Set(FUNCTIONS);
 const FUNCTION_LETTERS = /^[fghFGH]$/;
 
 /** Throws AnswerError. Every token must belong to the formula. */
-export function parseFormula(given: readonly Token[]): Formula {
-  const tokens = [...given];
-  let at = 0;
-  let depth = 0;
+export function parseFormula(tokens: readonly Token[]): Formula {
+  return new FormulaReader(tokens).read();
+}
+
+/** Recursive descent over the tokens, from left to right. */
+class FormulaReader {
+  readonly #tokens: Token[];
+  #at = 0;
+  #depth = 0;
   /** Open bars of absolute values: there a bar closes. */
-  let bars = 0;
+  #bars = 0;
 
-  const peek = (ahead = 0): string => tokens[at + ahead]?.text ?? "";
-  const isCommand = (...names: readonly string[]): boolean =>
-    tokens[at]?.kind === "command" && names.includes(peek());
-  const isSign = (...signs: readonly string[]): boolean =>
-    tokens[at]?.kind === "sign" && signs.includes(peek());
+  constructor(tokens: readonly Token[]) {
+    this.#tokens = [...tokens];
+  }
 
-  function fail(expected: string): never {
-    const found = peek() === "" ? "the end" : JSON.stringify(peek());
+  read(): Formula {
+    const formula = this.#sum();
+    if (this.#at < this.#tokens.length) this.#fail("an operator or the end");
+    return formula;
+  }
+
+  #peek(): string {
+    return this.#tokens[this.#at]?.text ?? "";
+  }
+
+  #isCommand(...names: readonly string[]): boolean {
+    return this.#tokens[this.#at]?.kind === "command" && names.includes(this.#peek());
+  }
+
+  #isSign(...signs: readonly string[]): boolean {
+    return this.#tokens[this.#at]?.kind === "sign" && signs.includes(this.#peek());
+  }
+
+  #fail(expected: string): never {
+    const found = this.#peek() === "" ? "the end" : JSON.stringify(this.#peek());
     throw new AnswerError("malformed", `expected ${expected}, found ${found}`);
   }
 
-  function unsupported(what: string): never {
+  #unsupported(what: string): never {
     throw new AnswerError("unsupported", `${what} is not supported`);
   }
 
-  function expectSign(sign: string): void {
-    if (!isSign(sign)) fail(JSON.stringify(sign));
-    at += 1;
+  #expectSign(sign: string): void {
+    if (!this.#isSign(sign)) this.#fail(JSON.stringify(sign));
+    this.#at += 1;
   }
 
-  function nested<T>(read: () => T): T {
-    depth += 1;
-    if (depth > FORMULA_DEPTH_MAX) {
+  #nested<T>(read: () => T): T {
+    this.#depth += 1;
+    if (this.#depth > FORMULA_DEPTH_MAX) {
       throw new AnswerError("limit", `the answer is nested deeper than ${FORMULA_DEPTH_MAX} levels`);
     }
     const found = read();
-    depth -= 1;
+    this.#depth -= 1;
     return found;
   }
 
-  function sum(): Formula {
-    const terms = [product()];
-    while (isSign("+", "-")) {
-      const isMinus = peek() === "-";
-      at += 1;
-      const term = product();
+  #sum(): Formula {
+    const terms = [this.#product()];
+    while (this.#isSign("+", "-")) {
+      const isMinus = this.#peek() === "-";
+      this.#at += 1;
+      const term = this.#product();
       terms.push(isMinus ? negativeOf(term) : term);
     }
     return terms.length === 1 && terms[0] !== undefined ? terms[0] : { kind: "sum", terms };
   }
 
-  function signed(read: () => Formula): Formula {
-    if (!isSign("+", "-")) return read();
-    const isMinus = peek() === "-";
-    at += 1;
-    return nested(() => (isMinus ? negativeOf(signed(read)) : signed(read)));
+  #signed(read: () => Formula): Formula {
+    if (!this.#isSign("+", "-")) return read();
+    const isMinus = this.#peek() === "-";
+    this.#at += 1;
+    return this.#nested(() => (isMinus ? negativeOf(this.#signed(read)) : this.#signed(read)));
   }
 
-  function product(): Formula {
-    const factors = [signed(adjacent)];
+  #product(): Formula {
+    const factors = [this.#signed(() => this.#adjacent())];
     for (;;) {
-      const isSlash = isSign("/");
-      if (!isSlash && !isSign("*") && !isCommand("times", "cdot", "div", "ast")) return productOf(...factors);
-      const isDivision = isSlash || isCommand("div");
-      at += 1;
-      const operand = signed(isDivision ? power : adjacent);
-      if (isDivision && startsFactor()) {
+      const isSlash = this.#isSign("/");
+      if (!isSlash && !this.#isSign("*") && !this.#isCommand("times", "cdot", "div", "ast"))
+        return productOf(...factors);
+      const isDivision = isSlash || this.#isCommand("div");
+      this.#at += 1;
+      const operand = this.#signed(() => (isDivision ? this.#power() : this.#adjacent()));
+      if (isDivision && this.#startsFactor()) {
         throw new AnswerError("ambiguous", "what stands after a division may be below it or not");
       }
       factors.push(isDivision ? inverseOf(operand) : operand);
@@ -109,113 +131,115 @@ export function parseFormula(given: readonly Token[]): Formula {
   }
 
   /** Factors side by side. */
-  function adjacent(): Formula {
-    const factors = [power()];
-    while (startsFactor()) {
+  #adjacent(): Formula {
+    const factors = [this.#power()];
+    while (this.#startsFactor()) {
       // "2 3" and "x2" are no products; "3!7!" and "(4)3" are.
-      const isAfterName = tokens[at - 1]?.kind === "number" || tokens[at - 1]?.kind === "letter";
-      if (tokens[at]?.kind === "number" && isAfterName) fail("an operator");
-      factors.push(power());
+      const isAfterName =
+        this.#tokens[this.#at - 1]?.kind === "number" || this.#tokens[this.#at - 1]?.kind === "letter";
+      if (this.#tokens[this.#at]?.kind === "number" && isAfterName) this.#fail("an operator");
+      factors.push(this.#power());
     }
     return productOf(...factors);
   }
 
-  function startsFactor(): boolean {
-    const token = tokens[at];
+  #startsFactor(): boolean {
+    const token = this.#tokens[this.#at];
     if (token === undefined) return false;
     if (token.kind === "sign")
-      return ["(", "[", "{"].includes(token.text) || (token.text === "|" && bars === 0);
+      return ["(", "[", "{"].includes(token.text) || (token.text === "|" && this.#bars === 0);
     return (
       token.kind !== "command" || !["times", "cdot", "div", "ast", "rfloor", "rceil"].includes(token.text)
     );
   }
 
-  function power(): Formula {
-    let base = atom();
+  #power(): Formula {
+    let base = this.#atom();
     for (;;) {
-      if (isSign("!")) base = callOf("factorial", base);
-      else if (isSign("\u00b0")) base = productOf(base, PI, inverseOf(numberOf(180n)));
-      else if (!isSign("^")) return base;
+      if (this.#isSign("!")) base = callOf("factorial", base);
+      else if (this.#isSign("\u00b0")) base = productOf(base, PI, inverseOf(numberOf(180n)));
+      else if (!this.#isSign("^")) return base;
       else {
-        at += 1;
-        const exponent = nested(() => signed(power));
+        this.#at += 1;
+        const exponent = this.#nested(() => this.#signed(() => this.#power()));
         base = { kind: "power", base, exponent };
         continue;
       }
-      at += 1;
+      this.#at += 1;
     }
   }
 
-  function atom(): Formula {
-    const token = tokens[at];
-    if (token === undefined) fail("a formula");
-    return nested(() => {
-      at += 1;
+  #atom(): Formula {
+    const token = this.#tokens[this.#at];
+    if (token === undefined) this.#fail("a formula");
+    return this.#nested(() => {
+      this.#at += 1;
       switch (token.kind) {
         case "number":
-          return numeral(token.text);
+          return this.#numeral(token.text);
         case "repeating":
           return { kind: "number", value: repeatingValue(token.text) };
         case "letter":
-          return letter(token.text);
+          return this.#letter(token.text);
         case "command":
-          return command(token.text);
+          return this.#command(token.text);
         case "text":
-          return unsupported("a word in a formula");
+          return this.#unsupported("a word in a formula");
         case "sign":
-          return bracketed(token.text);
+          return this.#bracketed(token.text);
       }
     });
   }
 
-  function bracketed(open: string): Formula {
+  #bracketed(open: string): Formula {
     if (open === "|") {
-      bars += 1;
-      const inside = sum();
-      bars -= 1;
-      expectSign("|");
+      this.#bars += 1;
+      const inside = this.#sum();
+      this.#bars -= 1;
+      this.#expectSign("|");
       return callOf("abs", inside);
     }
     const close = BRACKETS[open];
     if (close === undefined) {
-      at -= 1;
-      fail("a formula");
+      this.#at -= 1;
+      this.#fail("a formula");
     }
-    const outside = bars;
-    bars = 0;
-    const inside = sum();
-    bars = outside;
-    expectSign(close);
+    const outside = this.#bars;
+    this.#bars = 0;
+    const inside = this.#sum();
+    this.#bars = outside;
+    this.#expectSign(close);
     return inside;
   }
 
-  function fraction(over: Formula, under: Formula): Formula {
-    if (isDifferential(over) && isDifferential(under)) unsupported("a derivative");
+  #fraction(over: Formula, under: Formula): Formula {
+    if (isDifferential(over) && isDifferential(under)) this.#unsupported("a derivative");
     return productOf(over, inverseOf(under));
   }
 
   /** A number, or a mixed number: `1 1/2`, `1\frac{1}{2}`. */
-  function numeral(text: string): Formula {
+  #numeral(text: string): Formula {
     const whole = numberValue(text);
-    if (isSign("_")) unsupported("a number with a base");
-    if (/^\d+$/.test(text) && isCommand("frac")) {
-      const start = at;
-      at += 1;
-      const over = argument();
-      const under = argument();
-      if (over.kind === "number" && under.kind === "number") return mixed(whole, over.value, under.value);
-      at = start;
+    if (this.#isSign("_")) this.#unsupported("a number with a base");
+    if (/^\d+$/.test(text) && this.#isCommand("frac")) {
+      const start = this.#at;
+      this.#at += 1;
+      const over = this.#argument();
+      const under = this.#argument();
+      if (over.kind === "number" && under.kind === "number")
+        return this.#mixed(whole, over.value, under.value);
+      this.#at = start;
     }
-    const [over, slash, under] = tokens.slice(at, at + 3);
+    const [over, slash, under] = this.#tokens.slice(this.#at, this.#at + 3);
     const isMixed = over?.kind === "number" && slash?.text === "/" && under?.kind === "number";
     if (!isMixed || !over.isApart || !/^\d+$/.test(text + over.text + under.text)) {
       return { kind: "number", value: whole };
     }
-    at += 3;
-    return mixed(whole, numberValue(over.text), numberValue(under.text));
+    this.#at += 3;
+    return this.#mixed(whole, numberValue(over.text), numberValue(under.text));
   }
 
-  function mixed(whole: Rational, over: Rational, under: Rational): Formula {
+  #mixed(whole: Rational, over: Rational, under: Rational): Formula {
     const part = divide(over, under);
     if (part === null) throw new AnswerError("malformed", "a fraction divides by zero");
     if (isAtMost(rational(1n), magnitude(part)) || part.numerator < 0n) {
@@ -227,97 +251,107 @@ export function parseFormula(given: readonly Token[]): Formula {
     return { kind: "number", value: add(whole, part) };
   }
 
-  function letter(name: string): Formula {
-    if (FUNCTION_LETTERS.test(name) && isSign("(")) unsupported("a function of the problem");
-    return symbolOf(`${name}${subscript()}`);
+  #letter(name: string): Formula {
+    if (FUNCTION_LETTERS.test(name) && this.#isSign("(")) this.#unsupported("a function of the problem");
+    return symbolOf(`${name}${this.#subscript()}`);
   }
 
-  function subscript(): string {
-    if (!isSign("_")) return "";
-    at += 1;
-    if (!isSign("{")) return `_${tokens[at++]?.text ?? fail("a subscript")}`;
-    const close = tokens.findIndex((token, index) => index > at && token.text === "}");
-    const inside = tokens.slice(at + 1, Math.max(at, close));
-    if (close < 0 || inside.some((token) => token.kind === "sign" && token.text !== ",")) fail("a subscript");
-    at = close + 1;
+  #subscript(): string {
+    if (!this.#isSign("_")) return "";
+    this.#at += 1;
+    const next = this.#tokens[this.#at];
+    if (next === undefined || (next.kind === "sign" && next.text !== "{")) this.#fail("a subscript");
+    if (next.kind !== "sign") {
+      this.#at += 1;
+      return `_${next.text}`;
+    }
+    const close = this.#tokens.findIndex((token, index) => index > this.#at && token.text === "}");
+    const inside = this.#tokens.slice(this.#at + 1, Math.max(this.#at, close));
+    if (close < 0 || inside.some((token) => token.kind === "sign" && token.text !== ","))
+      this.#fail("a subscript");
+    this.#at = close + 1;
     return `_${inside.map((token) => token.text).join("")}`;
   }
 
-  function command(name: string): Formula {
-    if (NAMED.has(name)) return named(name as NamedFunction); // The set has these names and no others.
-    if (GREEK.has(name)) return symbolOf(`${name}${subscript()}`);
+  #command(name: string): Formula {
+    if (NAMED.has(name)) return this.#named(name as NamedFunction); // The set has these names and no others.
+    if (GREEK.has(name)) return symbolOf(`${name}${this.#subscript()}`);
     switch (name) {
       case "pi":
         return PI;
       case "infty":
         return symbolOf(INFINITY);
       case "frac":
-        return fraction(argument(), argument());
+        return this.#fraction(this.#argument(), this.#argument());
       case "sqrt":
-        return squareRoot();
+        return this.#squareRoot();
       case "binom":
-        return callOf("binomial", argument(), argument());
+        return callOf("binomial", this.#argument(), this.#argument());
       case "lfloor":
-        return delimited("floor", "rfloor");
+        return this.#delimited("floor", "rfloor");
       case "lceil":
-        return delimited("ceil", "rceil");
+        return this.#delimited("ceil", "rceil");
       case "sum":
-        return series("sum");
+        return this.#series("sum");
       case "prod":
-        return series("prod");
+        return this.#series("prod");
       default:
-        return unsupported(`\\${name}`);
+        return this.#unsupported(`\\${name}`);
     }
   }
 
-  function delimited(name: "floor" | "ceil", close: string): Formula {
-    const inside = sum();
-    if (!isCommand(close)) fail(`"\\${close}"`);
-    at += 1;
+  #delimited(name: "floor" | "ceil", close: string): Formula {
+    const inside = this.#sum();
+    if (!this.#isCommand(close)) this.#fail(`"\\${close}"`);
+    this.#at += 1;
     return callOf(name, inside);
   }
 
   /** A group, or the next character: `\frac12`. */
-  function argument(): Formula {
-    const token = tokens[at];
-    if (token?.kind !== "number" || token.text.length === 1) return atom();
+  #argument(): Formula {
+    const token = this.#tokens[this.#at];
+    if (token?.kind !== "number" || token.text.length === 1) return this.#atom();
     if (!/^\d{2}$/.test(token.text)) {
       throw new AnswerError("ambiguous", `${token.text} may be one argument or several`);
     }
-    tokens.splice(at, 1, ...Array.from(token.text, (digit) => ({ ...token, text: digit, isApart: false })));
-    return atom();
+    this.#tokens.splice(
+      this.#at,
+      1,
+      ...Array.from(token.text, (digit) => ({ ...token, text: digit, isApart: false })),
+    );
+    return this.#atom();
   }
 
-  function squareRoot(): Formula {
+  #squareRoot(): Formula {
     let degree: Formula = numberOf(2n);
-    if (isSign("[")) {
-      at += 1;
-      degree = sum();
-      expectSign("]");
+    if (this.#isSign("[")) {
+      this.#at += 1;
+      degree = this.#sum();
+      this.#expectSign("]");
     }
-    const token = tokens[at];
+    const token = this.#tokens[this.#at];
     if (token?.kind === "number" && token.text.length > 1) {
       throw new AnswerError("ambiguous", `a root of ${token.text} without braces may end after one digit`);
     }
-    return callOf("root", atom(), degree);
+    return callOf("root", this.#atom(), degree);
   }
 
-  function named(name: NamedFunction): Formula {
+  #named(name: NamedFunction): Formula {
     let base: Formula | null = null;
-    if (isSign("_")) {
-      if (name !== "log") unsupported(`a subscript of ${name}`);
-      at += 1;
-      base = argument();
+    if (this.#isSign("_")) {
+      if (name !== "log") this.#unsupported(`a subscript of ${name}`);
+      this.#at += 1;
+      base = this.#argument();
     }
     let exponent: Formula | null = null;
-    if (isSign("^")) {
-      at += 1;
-      exponent = nested(() => signed(atom));
+    if (this.#isSign("^")) {
+      this.#at += 1;
+      exponent = this.#nested(() => this.#signed(() => this.#atom()));
     }
     const isInverse = exponent !== null && isMinusOne(exponent);
     const inverse = isInverse ? INVERSES[name] : undefined;
-    if (isInverse && inverse === undefined) unsupported(`the inverse of ${name}`);
-    const inside = nested(functionArgument);
+    if (isInverse && inverse === undefined) this.#unsupported(`the inverse of ${name}`);
+    const inside = this.#nested(() => this.#functionArgument());
     const call =
       base === null
         ? callOf(inverse ?? name, inside)
@@ -326,36 +360,38 @@ export function parseFormula(given: readonly Token[]): Formula {
   }
 
   /** What a function written without parentheses applies to: the factors at its side, up to the next function. */
-  function functionArgument(): Formula {
-    if (isSign("(", "[", "{", "|")) return atom();
-    const factors = [signed(power)];
-    while (startsFactor() && !(tokens[at]?.kind === "command" && NAMED.has(peek()))) {
-      if (tokens[at]?.kind === "number" || isSign("(", "[", "{", "|")) {
+  #functionArgument(): Formula {
+    if (this.#isSign("(", "[", "{", "|")) return this.#atom();
+    const factors = [this.#signed(() => this.#power())];
+    while (this.#startsFactor() && !(this.#tokens[this.#at]?.kind === "command" && NAMED.has(this.#peek()))) {
+      if (this.#tokens[this.#at]?.kind === "number" || this.#isSign("(", "[", "{", "|")) {
         throw new AnswerError("ambiguous", "the argument of a function may end in several places");
       }
-      factors.push(power());
+      factors.push(this.#power());
     }
-    if (isSign("/"))
+    if (this.#isSign("/"))
       throw new AnswerError("ambiguous", "a division may belong to a function's argument or not");
     return productOf(...factors);
   }
 
-  function series(name: "sum" | "prod"): Formula {
-    expectSign("_");
-    expectSign("{");
-    const index = tokens[at++];
-    if (index?.kind !== "letter") fail("an index");
-    expectSign("=");
-    const from = sum();
-    expectSign("}");
-    expectSign("^");
-    const to = atom();
-    return callOf(name, nested(adjacent), symbolOf(index.text), from, to);
+  #series(name: "sum" | "prod"): Formula {
+    this.#expectSign("_");
+    this.#expectSign("{");
+    const index = this.#tokens[this.#at++];
+    if (index?.kind !== "letter") this.#fail("an index");
+    this.#expectSign("=");
+    const from = this.#sum();
+    this.#expectSign("}");
+    this.#expectSign("^");
+    const to = this.#atom();
+    return callOf(
+      name,
+      this.#nested(() => this.#adjacent()),
+      symbolOf(index.text),
+      from,
+      to,
+    );
   }
-
-  const formula = sum();
-  if (at < tokens.length) fail("an operator or the end");
-  return formula;
 }
 
 /** `d`, `dx`. */
