@@ -323,6 +323,7 @@ describe("a program that hangs", () => {
     const clock = createVirtualClock();
     const { verify, logged } = start({ timeout_ms: 60_000 }, { clock });
     const withdrawn = new AbortController();
+    await verify("answer");
     const hung = expect(verify("hang", withdrawn.signal)).rejects.toThrow("enough");
     const other = verify("answer");
     await logged("verifier_stderr");

@@ -93,11 +93,11 @@ export function createCommandJudge(
   const onExit = (): void => {
     for (const bench of benches.benches()) bench.kill();
   };
-  let hears = false;
+  let isListening = false;
   return {
     async verify(candidate, options, signal) {
-      if (!hears) process.once("exit", onExit);
-      hears = true;
+      if (!isListening) process.once("exit", onExit);
+      isListening = true;
       return await benches.of(options).verify(candidate, signal);
     },
     async close() {

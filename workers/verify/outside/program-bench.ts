@@ -1,6 +1,6 @@
 /**
  * The programs of one specification: hands them candidates, many at once to each, and replaces those that hang or die.
- * Calls `program.ts` only.
+ * Calls `program-member.ts` only.
  *
  * 1. A verification ends once: with the program's answer, with "undecided" when it took too long or is to blame for the
  *    program's death, with the caller's abort, or with an error of the world; whichever is first.
@@ -12,23 +12,20 @@
  * 4. A program that dies again and again without one answer in between fails what waits; each death waits longer (I7).
  */
 import type { VerdictResult } from "../../../services/queue/job.ts";
-import type { Clock, Timer } from "../../../services/runtime/clock.ts";
+import type { Timer } from "../../../services/runtime/clock.ts";
 import { CoppiceError, unreachable } from "../../../services/runtime/errors.ts";
-import type { Log } from "../../../services/runtime/log.ts";
-import { limitTime } from "../time-limit.ts";
 import { quote, undecided, type Candidate } from "../verifier.ts";
 import type { Bench } from "./per-specification.ts";
 import {
-  DEFAULT_PROGRAM_LIMITS,
-  startProgram,
-  type Program,
-  type ProgramEnd,
-  type ProgramLimits,
-} from "./program.ts";
+  DEFAULT_MEMBER_LIMITS,
+  ProgramMember,
+  type MemberLimits,
+  type MemberOptions,
+} from "./program-member.ts";
+import type { ProgramEnd } from "./program.ts";
 import { createVerification, type Verification } from "./verification.ts";
-import { candidateLine, readVerdictLine, type WireVerdict } from "./verdict-wire.ts";
 
-export interface ProgramBenchLimits extends ProgramLimits {
+export interface ProgramBenchLimits extends MemberLimits {
   /** Verifications that wait for a program; one more is refused. */
   readonly waitingMax: number;
   /** Deaths of a program with the same candidate as the oldest in flight, after which that one is undecided. */
@@ -38,65 +35,31 @@ export interface ProgramBenchLimits extends ProgramLimits {
   /** Wait after the first death; doubles with each, up to `backoffMaxMs`. */
   readonly backoffMs: number;
   readonly backoffMaxMs: number;
-  /** Lines in a row that are no verdicts, after which a program is stopped. */
-  readonly strayLinesMax: number;
-  /** Such lines of one program that are logged. */
-  readonly strayLinesLogged: number;
-  /** What a candidate may still take that nobody waits for any more, once it is the oldest in flight. */
-  readonly abandonedMs: number;
   /** Programs that nobody needed for so long are stopped. */
   readonly idleMs: number;
 }
 
 export const DEFAULT_PROGRAM_BENCH_LIMITS: ProgramBenchLimits = {
-  ...DEFAULT_PROGRAM_LIMITS,
+  ...DEFAULT_MEMBER_LIMITS,
   waitingMax: 10_000,
   deathsBlamed: 3,
   deathsMax: 6,
   backoffMs: 100,
   backoffMaxMs: 5_000,
-  strayLinesMax: 100,
-  strayLinesLogged: 10,
-  abandonedMs: 5_000,
   idleMs: 300_000,
 };
 
-export interface ProgramBenchOptions {
-  readonly command: readonly string[];
+export interface ProgramBenchOptions extends MemberOptions {
   readonly processes: number;
-  /** Candidates in flight per program. */
-  readonly inFlight: number;
-  /** A program that was given so many candidates is replaced; 0: never. */
-  readonly restartAfter: number;
-  readonly timeoutMs: number;
-  /** What a program may take for its first answer, beyond the time limit. */
-  readonly startMs: number;
-  readonly env: Readonly<Record<string, string | undefined>>;
-  readonly clock: Clock;
-  readonly log: Log;
   readonly limits: ProgramBenchLimits;
-}
-
-/** A program that takes candidates or owes answers. */
-interface Member {
-  readonly program: Program;
-  /** By id, the oldest first. */
-  readonly inFlight: Map<string, Verification>;
-  given: number;
-  hasAnswered: boolean;
-  /** Its input is full. */
-  isFull: boolean;
-  /** Complaints about lines in a row that were no verdicts. */
-  strays: number;
-  lastStray: string | null;
-  limit: Timer | null;
 }
 
 export class ProgramBench implements Bench {
   readonly #options: ProgramBenchOptions;
-  readonly #members = new Set<Member>();
-  /** Every program that has not ended, those that take no more included. */
-  readonly #programs = new Set<Program>();
+  /** Those that take candidates or owe answers. */
+  readonly #members = new Set<ProgramMember>();
+  /** The same and those that were dismissed and have not ended. */
+  readonly #alive = new Set<ProgramMember>();
   /** In the order in which they are given, those that are sent again first. */
   #again: Verification[] = [];
   readonly #waiting = new Set<Verification>();
@@ -120,7 +83,7 @@ export class ProgramBench implements Bench {
     if (this.#waiting.size >= this.#options.limits.waitingMax) throw this.#fullError();
     const verification = createVerification(candidate, signal, () => {
       this.#waiting.delete(verification);
-      this.#abandoned(verification);
+      for (const member of this.#members) member.abandon(verification);
     });
     this.#waiting.add(verification);
     this.#dispatch();
@@ -138,17 +101,17 @@ export class ProgramBench implements Bench {
     const owed = this.#inFlight();
     this.#failWaiting(closedError());
     for (const verification of owed) verification.fail(closedError());
-    for (const member of this.#members) this.#dismiss(member, member.inFlight.size === 0 ? "finish" : "kill");
-    await Promise.all([...this.#programs].map((program) => program.ended));
+    for (const member of this.#members) this.#dismiss(member, member.load === 0 ? "finish" : "kill");
+    await Promise.all([...this.#alive].map((member) => member.ended));
   }
 
   /** At once, where this process exits without closing. */
   kill(): void {
-    for (const program of this.#programs) program.kill();
+    for (const member of this.#alive) member.kill();
   }
 
   #inFlight(): readonly Verification[] {
-    return [...this.#members].flatMap((member) => [...member.inFlight.values()]);
+    return [...this.#members].flatMap((member) => member.held());
   }
 
   #dispatch(): void {
@@ -156,9 +119,11 @@ export class ProgramBench implements Bench {
     for (let next = this.#next(); next !== null; next = this.#next()) {
       const member = this.#memberFor(next);
       if (member === null) return;
-      this.#give(member, next);
+      this.#waiting.delete(next);
+      if (this.#again[0] === next) this.#again.shift();
+      member.give(next);
     }
-    const isAtWork = [...this.#members].some((member) => member.inFlight.size > 0);
+    const isAtWork = [...this.#members].some((member) => member.load > 0);
     if (this.#members.size === 0 || isAtWork) return;
     this.#idle = this.#options.clock.after(this.#options.limits.idleMs, () => {
       for (const member of this.#members) this.#dismiss(member, "finish");
@@ -172,158 +137,62 @@ export class ProgramBench implements Bench {
   }
 
   /** The program with the fewest candidates; a new one rather than a second candidate. Null: none has room. */
-  #memberFor(verification: Verification): Member | null {
-    let best: Member | null = null;
+  #memberFor(verification: Verification): ProgramMember | null {
+    let best: ProgramMember | null = null;
     for (const member of this.#members) {
-      if (this.#hasRoom(member, verification) && member.inFlight.size < (best?.inFlight.size ?? Infinity))
-        best = member;
+      if (member.hasRoomFor(verification) && member.load < (best?.load ?? Infinity)) best = member;
     }
     const mayStart = this.#members.size < this.#options.processes && this.#backoff === null;
-    return mayStart && best?.inFlight.size !== 0 ? this.#start() : best;
+    return mayStart && best?.load !== 0 ? this.#start() : best;
   }
 
-  #hasRoom(member: Member, verification: Verification): boolean {
-    const { inFlight, restartAfter } = this.#options;
-    if (member.isFull || this.#isSpent(member)) return false;
-    if (member.inFlight.size === 0) return true;
-    const [oldest] = member.inFlight.values();
-    const isAlone = verification.isAlone || oldest?.isAlone === true;
-    return !isAlone && member.inFlight.size < inFlight && (restartAfter === 0 || member.given < restartAfter);
-  }
-
-  /** Whether it was given all that it may be. */
-  #isSpent(member: Member): boolean {
-    const { restartAfter } = this.#options;
-    return restartAfter > 0 && member.given >= restartAfter;
-  }
-
-  #start(): Member {
-    const { command, env, clock, log, limits } = this.#options;
-    const program = startProgram({
-      command,
-      env,
-      clock,
-      log,
-      limits,
-      onLine: (line, isCut) => this.#heard(member, line, isCut),
-      onRoom: () => {
-        member.isFull = false;
+  #start(): ProgramMember {
+    const member = new ProgramMember(this.#options, {
+      onAnswer: () => this.#answered(member),
+      onRoom: () => this.#dispatch(),
+      onOverrun: (reason) => this.#overran(member, reason),
+      onRubbish: (error) => {
+        this.#dismiss(member, "kill");
+        for (const verification of member.held()) verification.fail(error);
         this.#dispatch();
       },
     });
-    const member: Member = {
-      program,
-      inFlight: new Map(),
-      given: 0,
-      hasAnswered: false,
-      isFull: false,
-      strays: 0,
-      lastStray: null,
-      limit: null,
-    };
     this.#members.add(member);
-    this.#programs.add(program);
-    void program.ended.then((end) => {
-      this.#programs.delete(program);
+    this.#alive.add(member);
+    void member.ended.then((end) => {
+      this.#alive.delete(member);
       if (this.#members.has(member)) this.#lost(member, end);
     });
     return member;
   }
 
-  #give(member: Member, verification: Verification): void {
-    this.#waiting.delete(verification);
-    if (this.#again[0] === verification) this.#again.shift();
-    member.given += 1;
-    const id = String(member.given);
-    member.inFlight.set(id, verification);
-    member.isFull = !member.program.write(candidateLine(id, verification.candidate));
-    if (member.inFlight.size === 1) this.#limitOldest(member);
-  }
-
-  #heard(member: Member, line: string, isCut: boolean): void {
-    if (!this.#members.has(member) || line.trim() === "") return;
-    const read = isCut ? this.#tooLong(line) : readVerdictLine(line);
-    if (read.id === null) return this.#stray(member, read.kind === "malformed" ? read.complaint : "");
-    const verification = member.inFlight.get(read.id);
-    if (verification === undefined) return this.#stray(member, strangeId(read.id, member.given));
-    const [oldest] = member.inFlight.keys();
-    member.inFlight.delete(read.id);
-    member.hasAnswered = this.#hasEverAnswered = true;
-    member.strays = this.#deathsInARow = 0;
-    verification.settle(
-      read.kind === "verdict" ? read.result : undecided(null, `the verifier's answer: ${read.complaint}`),
-    );
-    if (read.id === oldest) this.#limitOldest(member);
-    if (member.inFlight.size === 0 && this.#isSpent(member)) this.#dismiss(member, "finish");
+  #answered(member: ProgramMember): void {
+    this.#hasEverAnswered = true;
+    this.#deathsInARow = 0;
+    if (member.load === 0 && member.isSpent()) this.#dismiss(member, "finish");
     this.#dispatch();
   }
 
-  #tooLong(line: string): WireVerdict {
-    const { lineBytesMax } = this.#options.limits;
-    const complaint = `expected a line of at most ${lineBytesMax} bytes, found a longer one: ${quote(line)}`;
-    return { kind: "malformed", id: null, complaint };
-  }
-
-  /** A line that answers no candidate: a print left in the code, an answer given twice. */
-  #stray(member: Member, complaint: string): void {
-    const { limits, log } = this.#options;
-    member.strays += 1;
-    member.lastStray = complaint;
-    if (member.strays <= limits.strayLinesLogged)
-      log.warn({ pid: member.program.pid, complaint }, "verifier_stray_line");
-    if (member.strays < limits.strayLinesMax) return;
-    const message = `expected verdicts on the standard output of ${this.#name()}, found ${member.strays} other lines in a row; the last: ${complaint}`;
-    const error = new CoppiceError("data_loss", message);
+  /** 2. */
+  #overran(member: ProgramMember, reason: string): void {
+    const [oldest, ...others] = member.held();
+    this.#options.log.warn({ pid: member.pid, others: others.length }, "verifier_overran");
     this.#dismiss(member, "kill");
-    for (const verification of member.inFlight.values()) verification.fail(error);
-    this.#dispatch();
-  }
-
-  #limitOldest(member: Member): void {
-    const { clock, timeoutMs, startMs, limits } = this.#options;
-    member.limit?.cancel();
-    const [oldest] = member.inFlight.values();
-    if (oldest === undefined) return;
-    const fullMs = timeoutMs + (member.hasAnswered ? 0 : startMs);
-    const limitMs = oldest.isSettled() ? Math.min(fullMs, limits.abandonedMs) : fullMs;
-    member.limit = limitTime(clock, limitMs, () => this.#overrun(member));
-  }
-
-  /** Nobody waits for it any more: it is no reason to wait for long. */
-  #abandoned(verification: Verification): void {
-    for (const member of this.#members) {
-      const [oldest] = member.inFlight.values();
-      if (oldest === verification) this.#limitOldest(member);
-    }
-  }
-
-  #overrun(member: Member): void {
-    const [oldest, ...others] = member.inFlight.values();
-    this.#options.log.warn({ pid: member.program.pid, others: others.length }, "verifier_overran");
-    this.#dismiss(member, "kill");
-    oldest?.settle(undecided(null, this.#lateReason(member)));
+    oldest?.settle(undecided(null, reason));
     this.#again.push(...others);
     this.#dispatch();
   }
 
-  #lateReason({ hasAnswered, lastStray }: Member): string {
-    const { timeoutMs, startMs } = this.#options;
-    const late = `took longer than ${timeoutMs} ms`;
-    if (lastStray !== null) return `${late}; the last other line: ${lastStray}`;
-    if (hasAnswered) return late;
-    return `${late} and ${startMs} ms to start; does the program flush its output after each line?`;
-  }
-
   /** A program is gone that nobody sent away. */
-  #lost(member: Member, end: ProgramEnd): void {
-    const held = [...member.inFlight.values()];
+  #lost(member: ProgramMember, end: ProgramEnd): void {
+    const held = member.held();
     this.#dismiss(member, "kill");
     switch (end.kind) {
       case "not-started":
         return this.#unstarted(held, end.error);
       case "ended":
         this.#options.log.warn(
-          { pid: member.program.pid, status: end.status, in_flight: held.length },
+          { pid: member.pid, status: end.status, in_flight: held.length },
           "verifier_program_ended",
         );
         if (held.length > 0) this.#mourn(held, end);
@@ -374,10 +243,9 @@ export class ProgramBench implements Bench {
   }
 
   /** Gives it no more; its candidates are the caller's to settle or to send again. */
-  #dismiss(member: Member, how: "finish" | "kill"): void {
-    member.limit?.cancel();
+  #dismiss(member: ProgramMember, how: "finish" | "kill"): void {
     this.#members.delete(member);
-    member.program[how]();
+    member.dismiss(how);
   }
 
   #failWaiting(error: CoppiceError): void {
@@ -409,12 +277,6 @@ export class ProgramBench implements Bench {
 
 function lastWords({ status, errors }: ProgramEnd & { readonly kind: "ended" }): string {
   return errors === "" ? status : `${status}; its standard error ends: ${JSON.stringify(errors)}`;
-}
-
-function strangeId(id: string, given: number): string {
-  const isOfOurs = /^[1-9]\d*$/.test(id) && Number(id) <= given;
-  const found = isOfOurs ? `${quote(id)}, which was answered already` : quote(id);
-  return `expected the id of a candidate that waits for its verdict, found ${found}`;
 }
 
 function closedError(): CoppiceError {
