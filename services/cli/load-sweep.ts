@@ -1,7 +1,7 @@
 /** From a path on the command line to a sweep that is checked whole, problems included; before anything is spent. */
 import { readFile } from "node:fs/promises";
 import { join, relative, resolve } from "node:path";
-import { CoppiceError, messageOf } from "../runtime/errors.ts";
+import { asCoppiceError, CoppiceError, messageOf } from "../runtime/errors.ts";
 import {
   type ProblemCheck,
   type ProblemOptions,
@@ -11,6 +11,7 @@ import {
 } from "../coordinator/sweep-file/problem-file.ts";
 import { templateFields } from "../coordinator/sweep-file/prompt-template.ts";
 import { RUN_FILES } from "../coordinator/run-directory.ts";
+import { parseVerifierFlag } from "../coordinator/sweep-file/verifier-flag.ts";
 import { parseSweepFile } from "../coordinator/sweep-file/sweep-file.ts";
 import { type ProblemSource, renderResolved, resolveSweep } from "../coordinator/sweep-file/sweep-resolve.ts";
 import type { Problem, Sweep } from "../coordinator/sweep.ts";
@@ -98,6 +99,30 @@ export async function loadRun(directory: string, shell: Shell, overrides: readon
     cwd: shell.cwd,
     catalogue: await catalogueFor(text, path),
   });
+}
+
+/**
+ * The sweep of a run directory with another verifier, and a run directory of its own.
+ * @param verifier As `--verifier` gave it.
+ * @throws not_found for a directory that is none; invalid_argument for a verifier that is none.
+ */
+export async function loadRunToScore(
+  directory: string,
+  shell: Shell,
+  { verifier, output }: { readonly verifier: string; readonly output: string },
+): Promise<Sweep> {
+  const path = join(resolve(shell.cwd, directory), RUN_FILES.resolved);
+  const text = await readText(path, `${directory}: expected a run directory`);
+  const override = `verifier=${JSON.stringify(parseVerifierFlag(verifier))}`;
+  const catalogue = await catalogueFor(text, path);
+  try {
+    return parseRun(text, { path, output, overrides: [override], catalogue });
+  } catch (error) {
+    const { code, message } = asCoppiceError(error);
+    throw new CoppiceError(code, message.replaceAll(`--set ${override}`, `--verifier ${verifier}`), {
+      cause: error,
+    });
+  }
 }
 
 /** The sweep that a `resolved.yaml` says. */

@@ -10,6 +10,7 @@ import { exportCommand } from "./commands/export.ts";
 import { listCommand } from "./commands/list.ts";
 import { runCommand } from "./commands/run.ts";
 import { schemaCommand } from "./commands/schema.ts";
+import { scoreCommand } from "./commands/score.ts";
 import { strategiesCommand } from "./commands/strategies.ts";
 import { submitCommand } from "./commands/submit.ts";
 import { summaryCommand } from "./commands/summary.ts";
@@ -43,6 +44,7 @@ const commands = [
   listCommand,
   summaryCommand,
   exportCommand,
+  scoreCommand,
   controlCommands,
   coordinatorCommand,
   workerCommand,

@@ -101,6 +101,24 @@ export interface StrategySummary {
   };
 }
 
+export type VerdictWord = "correct" | "incorrect" | "undecided";
+
+/** How the verdicts of `coppice score` compare with those of the run that it verified again. */
+export interface Agreement {
+  /** The run directory whose candidates these are. */
+  readonly run: string;
+  /** The kinds of the verifiers. */
+  readonly before: string;
+  readonly after: string;
+  /** Candidates by the verdict before, and by the verdict after. */
+  readonly verdicts: Readonly<Record<VerdictWord, Readonly<Record<VerdictWord, number>>>>;
+  /** Candidates that the new verifier could not be asked about; they have no verdict now. */
+  readonly lost: number;
+  /** Tasks whose answer was selected again by the same rule; the others kept theirs, whose rule their rows do not tell. */
+  readonly selected_again: number;
+  readonly selection_kept: number;
+}
+
 export interface Summary {
   readonly name: string;
   readonly version: string;
@@ -123,6 +141,8 @@ export interface Summary {
     readonly ratio: number | null;
   };
   readonly wall_ms: number;
+  /** In a run that `coppice score` wrote. */
+  readonly agreement?: Agreement | undefined;
 }
 
 /** What `watch` streams. A stream starts with a status. */

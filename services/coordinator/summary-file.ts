@@ -24,6 +24,17 @@ const amounts = z.object({ rollouts: known, completion_tokens: known, wall_ms: k
 const states = { completed: count, exhausted: count, failed: count, cancelled: count };
 const byK = z.record(z.string(), z.object({ mean: share, low: share, high: share, problems: count }));
 
+const counts = z.object({ correct: count, incorrect: count, undecided: count });
+const agreement = z.object({
+  run: z.string(),
+  before: z.string(),
+  after: z.string(),
+  verdicts: z.object({ correct: counts, incorrect: counts, undecided: counts }),
+  lost: count,
+  selected_again: count,
+  selection_kept: count,
+});
+
 /** Keys of a newer version are passed over. */
 const summarySchema = z.object({
   name: z.string(),
@@ -61,6 +72,7 @@ const summarySchema = z.object({
     ratio: known,
   }),
   wall_ms: z.number(),
+  agreement: agreement.optional(),
 });
 
 /**

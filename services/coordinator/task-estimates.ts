@@ -44,6 +44,7 @@ export function estimateTask(
     .map((candidate) => ({
       index: candidate.index,
       score: rankingScore(candidate, selection),
+      weight: voteWeight(candidate, selection),
       isCorrect: candidate.verdict?.verdict === "correct",
       answer: candidate.verdict?.answer ?? null,
     }))
@@ -53,9 +54,7 @@ export function estimateTask(
     RESAMPLES_MIN,
     Math.min(RESAMPLES_MAX, Math.floor(RESAMPLED_VOTES_MAX / (judged.length + 1))),
   );
-  const votes = ranked.map(({ answer, isCorrect, score }): Vote => {
-    return { answer, isCorrect, weight: Math.max(0, score ?? 0) };
-  });
+  const votes: readonly Vote[] = ranked;
   const random = createRandom(seed);
   return {
     bestOf: ks.map((k) => bestOfAtK(values, k)),
@@ -68,4 +67,10 @@ export function estimateTask(
 function rankingScore(candidate: Candidate, selection: Selection | null): number | null {
   const isRanked = selection !== null && selection !== "majority";
   return isRanked ? candidate.score : scoreOf(candidate.verdict);
+}
+
+/** What the vote weighed, and where none did what the verdict scores; a weight is not below 0. */
+function voteWeight(candidate: Candidate, selection: Selection | null): number {
+  const score = selection === "weighted-vote" ? candidate.score : scoreOf(candidate.verdict);
+  return Math.max(0, score ?? 0);
 }

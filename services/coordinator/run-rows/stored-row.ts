@@ -32,6 +32,17 @@ const rolloutSchema = placeSchema.extend({
   ended_ms: z.number().nullish(),
 });
 
+const total = z.int().min(0).nullable();
+const usage = z.object({
+  prompt_tokens: total,
+  cached_tokens: total,
+  completion_tokens: total,
+  verifier_tokens: total,
+  pruned_tokens: total,
+  cancelled_tokens: total,
+  retried_tokens: total,
+});
+
 /** A line of `results.jsonl`. */
 const resultSchema = placeSchema.extend({
   state: z.enum(["completed", "exhausted", "failed", "cancelled"]),
@@ -40,6 +51,7 @@ const resultSchema = placeSchema.extend({
   verdict,
   selection: z.string().nullable(),
   candidate: z.string().nullable(),
+  usage,
 });
 
 export type RowPlace = z.output<typeof placeSchema>;
