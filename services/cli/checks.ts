@@ -1,13 +1,12 @@
 /** The checks of `coppice doctor`. Each one looks at one thing, changes nothing and ends within a deadline. */
-import { execFile } from "node:child_process";
 import { randomInt } from "node:crypto";
-import { promisify } from "node:util";
 import type { HostSpec } from "../coordinator/sweep.ts";
 import { HOST_DEFAULTS } from "../coordinator/sweep-file/sweep-schema.ts";
 import { createBullmqLanes } from "../queue/bullmq-lanes.ts";
 import { CoppiceError, messageOf } from "../runtime/errors.ts";
 import { createRandom } from "../runtime/random.ts";
 import { createDriver } from "../../workers/rollout/create-driver.ts";
+import { provenTools } from "../../workers/verify/sandbox/probe.ts";
 import { loadSweep } from "./load-sweep.ts";
 import type { Shell } from "./shell.ts";
 import { type ClientOptions, withSweeps } from "./sweeps.ts";
@@ -61,7 +60,7 @@ export function localChecks(shell: Shell): readonly Check[] {
     { name: "coppice", isNeeded: true, look: () => Promise.resolve(`version ${programVersion()}`) },
     { name: "node", isNeeded: true, look: () => Promise.resolve(nodeVersion()) },
     { ...hostCheck(host, null, shell), name: "embedded host (llama.cpp and the model that is shipped)" },
-    { name: "bubblewrap", isNeeded: false, look: bubblewrap },
+    { name: "sandbox", isNeeded: false, look: () => sandbox(shell) },
   ];
 }
 
@@ -147,13 +146,12 @@ function nodeVersion(): string {
   throw new Error(`expected version ${NODE_MAJOR_MIN} or newer, found ${process.version}`);
 }
 
-async function bubblewrap(signal: AbortSignal): Promise<string> {
+async function sandbox({ clock, env }: Shell): Promise<string> {
   try {
-    const { stdout } = await promisify(execFile)("bwrap", ["--version"], { signal });
-    return stdout.trim();
+    const { bwrap } = await provenTools({ clock, env });
+    return `${bwrap}; programs that tried to get out, or past a limit, could not`;
   } catch (error) {
-    throw new Error(`not found; only verifiers that run programs will need it (${messageOf(error)})`, {
-      cause: error,
-    });
+    const message = `${messageOf(error)}; unit-tests and execute, which run programs, are not offered here`;
+    throw new Error(message, { cause: error });
   }
 }

@@ -39,7 +39,7 @@ describe("the verifier pool", () => {
   test("verifies with the project's own kinds", async () => {
     const pool = await createVerifierPool({ clock: systemClock, threads: 2 });
     pools.push(pool);
-    expect(pool.kinds).toEqual(["exact", "game24", "math", "numeric"]);
+    expect(pool.kinds).toEqual(["calculator", "exact", "game24", "math", "numeric"]);
     const verdicts = await Promise.all([
       pool.verify({ kind: "game24" }, candidate("4*5+10-6")),
       pool.verify({ kind: "numeric" }, candidate("it is 24")),

@@ -47,7 +47,8 @@ export interface OutsideVerifier<O extends VerifierOptions = VerifierOptions> ex
 /** One per worker and kind; owns the processes or connections of its kind. */
 export interface OutsideJudge<O extends VerifierOptions = VerifierOptions> {
   /**
-   * A verdict within `timeout_ms` (then: undecided, and what judged is stopped). What the candidate did is a verdict; what
+   * A verdict within `timeout_ms` (then: undecided, or incorrect where the candidate itself is what runs; and what judged is
+   * stopped). What the candidate did is a verdict; what
    * the world did is an error: "unavailable" or "resource_exhausted" are tried again by the lane, "failed_precondition"
    * (no sandbox here) and "invalid_argument" are not. Rejects with the signal's reason when it aborts.
    */

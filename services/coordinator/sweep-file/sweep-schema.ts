@@ -42,7 +42,7 @@ export type DeclaredOption =
   | { readonly type: "boolean"; readonly default: boolean; readonly about: string }
   | { readonly type: "text"; readonly default: string | null; readonly about: string };
 
-const LATER_VERIFIERS = ["unit-tests", "reward-model", "judge"];
+const LATER_VERIFIERS = ["reward-model", "judge"];
 const LATER_BUDGETS = ["gpu_seconds", "usd", "gpu_hours", "prompt_tokens", "verifier_tokens"];
 const LATER_ALLOCATORS = ["stop-on-verified", "agreement", "marginal", "halving"];
 

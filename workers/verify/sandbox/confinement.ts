@@ -110,6 +110,6 @@ function kernelLimits(confinement: Confinement): readonly string[] {
 
 function interpreter({ language, memoryMib }: Confinement): readonly string[] {
   const harness = HARNESS[language];
-  if (language === "python") return [PYTHON_PATH, "-I", "-B", "-c", harness];
+  if (language === "python") return [PYTHON_PATH, "-s", "-B", "-c", harness];
   return [NODE_PATH, `--max-old-space-size=${memoryMib}`, "--no-warnings", "-e", harness];
 }

@@ -28,6 +28,10 @@ function isOfTests(stack, testsLine) {
   return testsLine !== null && lines.length > 0 && lines.every((line) => line >= testsLine);
 }
 
+// Else what a busy program prints would wait in its memory, and be lost when it exits.
+// Node has no public way to say it.
+// oxlint-disable-next-line no-underscore-dangle
+for (const stream of [process.stdout, process.stderr]) stream._handle?.setBlocking?.(true);
 fs.writeSync(REPORT, "ready\n");
 const { bytes, nonce, testsLine } = JSON.parse(readLine());
 const write = fs.writeSync;

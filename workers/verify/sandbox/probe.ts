@@ -50,7 +50,8 @@ export function provenTools(parts: ProbeParts): Promise<Tools> {
   return known;
 }
 
-async function probeSandbox({ clock, env }: ProbeParts): Promise<Tools> {
+/** As `provenTools`, and looks every time. */
+export async function probeSandbox({ clock, env }: ProbeParts): Promise<Tools> {
   const tools = findTools(env);
   const pool = new SandboxPool({ clock, tools, spares: 0 });
   try {

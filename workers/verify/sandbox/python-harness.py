@@ -40,7 +40,7 @@ def run(source, tests_line):
     module.__builtins__ = builtins
     sys.modules["__main__"] = module
     sys.argv = [PATH]
-    sys.path.insert(0, "/tmp")
+    sys.path[0] = "/tmp"
     try:
         with open(PATH, "wb") as file:
             file.write(source)

@@ -20,6 +20,7 @@ import {
   NOBODY,
   type Tools,
 } from "./confinement.ts";
+import { limitTime } from "../time-limit.ts";
 import { holdsMoreThan, isRunning, killProcess, type ProcessId, processOf } from "./process-tree.ts";
 import type { KillingLimit, Program, ProgramLimits, ProgramOutcome } from "./program.ts";
 import { seccompFilter } from "./seccomp.ts";
@@ -141,7 +142,7 @@ export class Sandbox {
     };
     this.#stdout.limit(outputBytesMax, () => killFor("output"));
     this.#stderr.limit(outputBytesMax, () => killFor("output"));
-    const wall = this.#clock.after(wallMs, () => killFor("wall"), { keepAlive: true });
+    const wall = limitTime(this.#clock, wallMs, () => killFor("wall"));
     const watch = this.#watchMemory(() => killFor("memory"));
     this.#request(program, nonce);
     await this.gone;
