@@ -267,7 +267,9 @@ export class TaskRun {
   resultRow(state: SettledState, wallMs: number): Readonly<Record<string, unknown>> {
     const selected = this.#selected;
     const outcome = this.#search.outcome;
-    const error = this.#error ?? (state === "failed" ? this.#firstLoss : null);
+    // An answer that nothing judged is no answer that is wrong: the row says why nothing did.
+    const isUnjudged = selected !== null && selected.verdict === null;
+    const error = this.#error ?? (state === "failed" || isUnjudged ? this.#firstLoss : null);
     return {
       task: this.id,
       problem: this.problem.id,

@@ -3,6 +3,7 @@ import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import type { SweepEvent } from "../../services/coordinator/status.ts";
+import { CoppiceError } from "../../services/runtime/errors.ts";
 import type { Sweep } from "../../services/coordinator/sweep.ts";
 import { finish } from "../../services/search/candidate.ts";
 import { draw, judge, sample, useTool, writePrompt } from "../../services/search/operations.ts";
@@ -221,5 +222,24 @@ describe("likelihoods, tools and chance", () => {
     const again = await newSweep({ arms: [arm(all)] });
     await finished(again, 4);
     expect(scores(await results(again))).toEqual(scores(await results(one)));
+  });
+});
+
+describe("a verifier that fails", () => {
+  test("leaves its task completed and unjudged, with the reason in its row (I5)", async () => {
+    const driver = createSeededDriver();
+    await parts.addHost("a", {
+      ...driver,
+      score: () => Promise.reject(new CoppiceError("invalid_argument", "no such word")),
+    });
+    const sweep = await newSweep({
+      arms: [arm("best-of-n", { n: 2 })],
+      verifier: { kind: "process-reward", prompt: "{text}?", positive: " y", negative: " n" },
+    });
+    await finished(sweep, 2);
+    for (const row of await results(sweep)) {
+      expect(row).toMatchObject({ state: "completed", verdict: null });
+      expect(row["error"]).toContain("no such word");
+    }
   });
 });
