@@ -23,12 +23,14 @@ export interface ExportOptions {
   readonly out: string;
   /** Whether a file that exists is replaced. */
   readonly mayReplace: boolean;
+  /** Gives up; nothing is left. */
+  readonly signal: AbortSignal;
 }
 
 /**
  * The file appears whole under its name or not at all.
  * @param sweep The run's own (`resolved.yaml`), with `output` its directory.
- * @throws already_exists; data_loss naming file and line of a row that is damaged; invalid_argument for an unknown arm.
+ * @throws the signal's reason; already_exists; data_loss naming file and line of a row that is damaged; invalid_argument for an unknown arm.
  */
 export async function exportRun(sweep: Sweep, options: ExportOptions): Promise<ExportCounts> {
   const { out, mayReplace } = options;
@@ -64,12 +66,12 @@ export async function exportRun(sweep: Sweep, options: ExportOptions): Promise<E
 
 async function writeRows(
   sweep: Sweep,
-  { kind, arm, pick }: ExportOptions,
+  { kind, arm, pick, signal }: ExportOptions,
   writer: RowWriter,
 ): Promise<ExportCounts> {
   const counts = newCounts();
   const arms = sweep.arms.map(({ id }) => id);
-  for await (const { problem, tasks } of readProblemRows(sweep.output, arms)) {
+  for await (const { problem, tasks } of readProblemRows(sweep.output, { arms, signal })) {
     const wanted = tasks.filter(
       (task) => task.rollouts.length > 0 && (arm === null || task.strategy === arm),
     );

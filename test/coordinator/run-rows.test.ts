@@ -24,8 +24,13 @@ async function runWith(rows: readonly Row[], problems: readonly string[] = ["p",
   return path;
 }
 
+function readRun(path: string) {
+  const { signal } = new AbortController();
+  return Array.fromAsync(readProblemRows(path, { arms: ["beam", "mcts"], signal }));
+}
+
 async function read(rows: readonly Row[]) {
-  return Array.fromAsync(readProblemRows(await runWith(rows), ["beam", "mcts"]));
+  return readRun(await runWith(rows));
 }
 
 describe("rows of a run", () => {
@@ -85,20 +90,20 @@ describe("a file of rows", () => {
   ])("that is %s is refused", async (_, tail, expected) => {
     const path = await runWith(rows);
     await appendFile(join(path, "rollouts.jsonl"), tail);
-    await expect(Array.fromAsync(readProblemRows(path, ["beam"]))).rejects.toThrow(expected);
+    await expect(readRun(path)).rejects.toThrow(expected);
   });
 
   test("that is not there holds no rows", async () => {
     const path = await runWith(rows);
     await rm(join(path, "rollouts.jsonl"));
-    const found = await Array.fromAsync(readProblemRows(path, ["beam"]));
+    const found = await readRun(path);
     expect(found.map(({ tasks }) => tasks)).toEqual([[], []]);
   });
 
   test("whose problems are damaged is refused by their line", async () => {
     const path = await runWith(rows);
     await appendFile(join(path, "problems.jsonl"), "nonsense\n");
-    const reading = Array.fromAsync(readProblemRows(path, ["beam"]));
+    const reading = readRun(path);
     await expect(reading).rejects.toThrow(/problems\.jsonl:3: not JSON: /);
   });
 });

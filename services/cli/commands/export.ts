@@ -3,6 +3,8 @@ import { basename, resolve } from "node:path";
 import { type Command, InvalidArgumentError, Option } from "commander";
 import type { Sweep } from "../../coordinator/sweep.ts";
 import { CoppiceError } from "../../runtime/errors.ts";
+import { createLifecycle } from "../../runtime/lifecycle.ts";
+import { silentLog } from "../../runtime/log.ts";
 import {
   type ExportKind,
   preferenceKind,
@@ -98,16 +100,21 @@ async function runExport(run: string, flags: ExportFlags, shell: Shell): Promise
   const out = resolve(shell.cwd, flags.out ?? defaultName(sweep, flags.to));
   if (flags.to === "parquet" && !out.endsWith(".parquet"))
     throw new CoppiceError("invalid_argument", `--out ${flags.out}: expected a name that ends in .parquet`);
-  const counts = await exportRun(sweep, {
-    kind,
-    arm: flags.strategy ?? null,
-    pick: pickOptions(flags, sweep),
-    out,
-    mayReplace: flags.force,
-  });
-  shell.out(
-    flags.json ? JSON.stringify({ kind: "exported", out, ...jsonCounts(counts) }) : line(counts, out, shell),
-  );
+  const lifecycle = createLifecycle({ ...shell, tell: shell.say, log: silentLog });
+  try {
+    const counts = await exportRun(sweep, {
+      kind,
+      arm: flags.strategy ?? null,
+      pick: pickOptions(flags, sweep),
+      out,
+      mayReplace: flags.force,
+      signal: lifecycle.leaving,
+    });
+    const account = { kind: "exported", out, ...jsonCounts(counts) };
+    shell.out(flags.json ? JSON.stringify(account) : line(counts, out, shell));
+  } finally {
+    await lifecycle.close();
+  }
 }
 
 function kindOf({ to, format, keep }: ExportFlags): ExportKind {

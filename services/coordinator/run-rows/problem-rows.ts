@@ -34,21 +34,22 @@ interface Span {
 }
 
 /**
- * @param arms Ids of the run's arms.
- * @throws data_loss naming file and line of a row that is damaged or is of no task of the run.
+ * @param run.arms Ids of the run's arms.
+ * @throws data_loss naming file and line of a row that is damaged or is of no task of the run; the signal's reason.
  */
 export async function* readProblemRows(
   directory: string,
-  arms: readonly string[],
+  { arms, signal }: { readonly arms: readonly string[]; readonly signal: AbortSignal },
 ): AsyncGenerator<ProblemRows> {
   const rollouts = join(directory, RUN_FILES.rollouts);
   const results = join(directory, RUN_FILES.results);
   const tasks = new TaskIndex(arms);
-  for await (const span of spansOf(rollouts)) tasks.add("rollouts", span, rollouts);
-  for await (const span of spansOf(results)) tasks.add("results", span, results);
+  for await (const span of spansOf(rollouts, signal)) tasks.add("rollouts", span, rollouts);
+  for await (const span of spansOf(results, signal)) tasks.add("results", span, results);
   const files = { rollouts: await openIf(rollouts), results: await openIf(results) };
   try {
     for await (const problem of readRunProblems(directory)) {
+      signal.throwIfAborted();
       const found = tasks.take(problem.id);
       yield { problem, tasks: await Promise.all(found.map((entry) => readTask(entry, files, directory))) };
     }
@@ -116,10 +117,10 @@ class TaskIndex {
 }
 
 /** Runs of rows with the same task. None where there is no file: the run has settled nothing. */
-async function* spansOf(path: string): AsyncGenerator<Span> {
+async function* spansOf(path: string, signal: AbortSignal): AsyncGenerator<Span> {
   if (!(await exists(path))) return;
   let span: Span | undefined;
-  for await (const line of readLines(path, { name: path })) {
+  for await (const line of readLines(path, { name: path, signal })) {
     const at = `${path}:${line.number}`;
     if (!line.isEnded)
       throw damagedRow(at, "cut short, as by a run that was killed; `coppice run --resume` mends it");

@@ -130,7 +130,10 @@ class Scorer {
     const startedMs = this.#parts.clock.monotonicMs();
     const rows = await Rows.open(directory, { rolloutsEnd: 0, resultsEnd: 0 });
     try {
-      const read = readProblemRows(before.output, [...this.#arms.keys()]);
+      const read = readProblemRows(before.output, {
+        arms: [...this.#arms.keys()],
+        signal: this.#parts.signal,
+      });
       for await (const { tasks } of inOrder(read, (one) => this.#rescore(one), this.#limits.problemsAtOnce)) {
         await Promise.all(tasks.map(({ rescored }) => rows.append(rescored.rollouts, rescored.result)));
         for (const { rescored, candidates } of tasks) {
