@@ -1,8 +1,9 @@
 import { type ChildProcess, spawn } from "node:child_process";
-import { chmod, mkdtemp, rm, writeFile } from "node:fs/promises";
+import { constants } from "node:fs";
+import { appendFile, chmod, copyFile, mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
 import { createServer } from "node:net";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from "vitest";
 import { systemClock } from "../../services/runtime/clock.ts";
 import { faultOf } from "../../workers/verify/sandbox/explanation.ts";
@@ -163,7 +164,7 @@ const HOSTILE: readonly Hostile[] = [
     language: "javascript",
     source: "const hoard = []; for (;;) hoard.push(Buffer.alloc(1e7, 1));",
     limits: { memoryMib: 128, wallMs: 30_000 },
-    fault: /used more than 128 MiB|allocation failed/,
+    fault: /used more than 128 MiB|allocation failed|Failed to allocate/,
   },
   {
     about: "an endless loop in JavaScript",
@@ -268,6 +269,23 @@ describe.skipIf(NO_SANDBOX !== null)(`the sandbox ${NO_SANDBOX ?? ""}`.trim(), (
     expect(one).toMatchObject({ fault: null, stderr: "" });
     expect(one.stdout).toContain("b'hi\\n' /tmp");
     expect(two.stdout).toBe(one.stdout);
+  });
+
+  test.skipIf(process.getuid?.() !== 0)("runs a Node that only root may read (needs root)", async () => {
+    const hidden = join(folder, "hidden");
+    await mkdir(hidden, { mode: 0o700 });
+    await copyFile(process.execPath, join(hidden, "node"), constants.COPYFILE_FICLONE);
+    // One byte more tells it from the Node of this process, whose copy may be in use.
+    await appendFile(join(hidden, "node"), "\n");
+    const copied = findTools(process.env, join(hidden, "node"));
+    expect(copied.node).not.toBe(join(hidden, "node"));
+    const other = new SandboxPool({ clock: systemClock, tools: copied, spares: 0 });
+    const program = { language: "javascript", source: "console.log(6 * 7)", testsLine: null } as const;
+    const limits = { ...DEFAULT_PROGRAM_LIMITS, wallMs: 20_000 };
+    const found = await other.run(program, limits, new AbortController().signal);
+    await other.close();
+    await rm(dirname(copied.node), { recursive: true });
+    expect(found).toMatchObject({ stdout: "42\n", end: { kind: "exited", status: 0 } });
   });
 
   test("leaves nothing of a program that is aborted, and rejects with the reason", async () => {

@@ -16,11 +16,18 @@ import { NEEDED_INSIDE, type Tools } from "./confinement.ts";
 
 /** Where bubblewrap is looked for when the environment names no path. */
 const PATH_DEFAULT = "/usr/local/bin:/usr/bin:/bin";
-const EVERYONE_READS_AND_EXECUTES = 0o005;
+const OTHERS_READ_AND_EXECUTE = 0o005;
+const OTHERS_PASS = 0o001;
 const OTHERS_WRITE = 0o022;
 
-/** @throws failed_precondition naming what is missing. */
-export function findTools(env: Readonly<Record<string, string | undefined>>): Tools {
+/**
+ * @param execPath The Node of the sandbox.
+ * @throws failed_precondition naming what is missing.
+ */
+export function findTools(
+  env: Readonly<Record<string, string | undefined>>,
+  execPath: string = process.execPath,
+): Tools {
   if (process.platform !== "linux") {
     throw new CoppiceError("failed_precondition", `the sandbox needs Linux, found ${process.platform}`);
   }
@@ -39,7 +46,7 @@ export function findTools(env: Readonly<Record<string, string | undefined>>): To
       `the sandbox needs ${missing.join(", ")}, which is not here`,
     );
   }
-  return { bwrap, node: nodeForNobody() };
+  return { bwrap, node: nodeForNobody(execPath) };
 }
 
 function isExecutable(path: string): boolean {
@@ -52,8 +59,7 @@ function isExecutable(path: string): boolean {
 }
 
 /** This Node, or where only root may read it, a copy of it that everyone may. */
-function nodeForNobody(): string {
-  const { execPath } = process;
+function nodeForNobody(execPath: string): string {
   if (process.getuid?.() !== 0 || isOpenToAll(execPath)) return execPath;
   const { size } = statSync(execPath);
   const folder = join(tmpdir(), `coppice-node-${process.version}-${size}`);
@@ -72,7 +78,8 @@ function nodeForNobody(): string {
 }
 
 function isOpenToAll(path: string): boolean {
-  const isOpen = (statSync(path).mode & EVERYONE_READS_AND_EXECUTES) === EVERYONE_READS_AND_EXECUTES;
-  const parent = dirname(path);
-  return isOpen && (parent === path || isOpenToAll(parent));
+  const isReadable = (statSync(path).mode & OTHERS_READ_AND_EXECUTE) === OTHERS_READ_AND_EXECUTE;
+  let folder = dirname(path);
+  while (folder !== dirname(folder) && (statSync(folder).mode & OTHERS_PASS) !== 0) folder = dirname(folder);
+  return isReadable && folder === dirname(folder);
 }
