@@ -131,10 +131,12 @@ async function lockStep(engine: Engine): Promise<number> {
       position,
       tokens: pending,
       rows: [pending.length - 1],
-      wantsNext: true,
+      wants: 1,
     }));
     const logits = await engine.decode(items);
-    const sampled = await Promise.all(live.map((lane, i) => engine.sampleNext(logits[i] ?? 0, lane.sampler)));
+    const sampled = await Promise.all(
+      live.map((lane, i) => engine.sampleNext(logits[i]?.[0] ?? 0, lane.sampler)),
+    );
     for (const [i, lane] of live.entries()) {
       const token = sampled[i] ?? 0;
       tokens += 1;
@@ -246,7 +248,7 @@ const free = { reproducible: false };
 const steady = { reproducible: true };
 const barePublic = await openPublic();
 const bareBinding = await openBinding();
-const rounds: Record<"public" | "binding" | "free" | "steady", Run>[] = [];
+const rounds: Record<"public" | "binding" | "free" | "steady" | "drafts", Run>[] = [];
 await Promise.all([barePublic.run(), bareBinding.run()]);
 for (let round = 0; round < ROUNDS; round += 1) {
   rounds.push({
@@ -254,6 +256,7 @@ for (let round = 0; round < ROUNDS; round += 1) {
     free: await runHost(free),
     binding: await bareBinding.run(),
     steady: await runHost(steady),
+    drafts: await runHost({ ...steady, speculativeTokens: 4 }),
   });
 }
 await barePublic.close();
@@ -264,9 +267,10 @@ const names = {
   binding: "bare, binding",
   free: "host, reproducible off",
   steady: "host, reproducible on",
+  drafts: "the same, drafts of 4",
 };
 console.log("tokens/s: median (least to most); ratio to each bare loop, per round");
-for (const way of ["public", "binding", "free", "steady"] as const) {
+for (const way of ["public", "binding", "free", "steady", "drafts"] as const) {
   const rates = rounds.map((round) => round[way].tokensPerSecond);
   const ratio = (to: "public" | "binding"): string =>
     show(
@@ -285,12 +289,15 @@ console.log(
 );
 
 const few = distinct.slice(0, 16);
-const one = { free: [] as number[], steady: [] as number[] };
+const one = { free: [] as number[], steady: [] as number[], drafts: [] as number[] };
 for (let round = 0; round < ROUNDS; round += 1) {
   one.free.push((await runHost(free, few, 1)).tokensPerSecond);
   one.steady.push((await runHost(steady, few, 1)).tokensPerSecond);
+  one.drafts.push((await runHost({ ...steady, speculativeTokens: 4 }, few, 1)).tokensPerSecond);
 }
-console.log(`one rollout at a time, tokens/s: reproducible off ${show(one.free)}, on ${show(one.steady)}`);
+console.log(
+  `one rollout at a time, tokens/s: reproducible off ${show(one.free)}, on ${show(one.steady)}, drafts of 4 ${show(one.drafts)}`,
+);
 
 const some = siblings.slice(0, THREADS_REQUESTS);
 const threads = [await runHost(free, some), await runHost({ ...free, threads: 2 }, some)];

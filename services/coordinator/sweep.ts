@@ -46,6 +46,7 @@ export type HostSpec =
       readonly context_tokens: number | null;
       readonly threads: number;
       readonly reproducible: boolean;
+      readonly speculative_tokens: number;
     }
   | {
       readonly engine: "openai";

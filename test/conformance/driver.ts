@@ -1,6 +1,6 @@
 /** What every driver promises (workers/rollout/driver.ts). A new driver calls this once from its own test. */
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
-import type { AttemptUsage } from "../../services/queue/job.ts";
+import type { AttemptUsage, Sampling, Structure } from "../../services/queue/job.ts";
 import type { Driver, SampleRequest, ScoreRequest } from "../../workers/rollout/driver.ts";
 
 export interface DriverHarness {
@@ -23,6 +23,13 @@ const never = new AbortController().signal;
 /** Asks at once, where the host takes more than a test should. */
 const CONCURRENT_MAX = 64;
 const ABORT_AFTER_MS = 200;
+
+/** Structures that leave two texts, and which. */
+const STRUCTURES: readonly { readonly structure: Structure; readonly texts: readonly string[] }[] = [
+  { structure: { kind: "json-schema", schema: { enum: ["yes", "no"] } }, texts: ['"yes"', '"no"'] },
+  { structure: { kind: "regex", pattern: "(yes|no)" }, texts: ["yes", "no"] },
+  { structure: { kind: "grammar", grammar: 'root ::= "yes" | "no"' }, texts: ["yes", "no"] },
+];
 
 export function driverConformance(name: string, harness: DriverHarness): void {
   describe(`driver conformance: ${name}`, () => {
@@ -122,6 +129,70 @@ export function driverConformance(name: string, harness: DriverHarness): void {
       expectUsage(usage);
     });
 
+    const sampled = async (sampling: Partial<Sampling>, request: SampleRequest = harness.request) =>
+      (await driver.sample({ ...request, sampling: { ...request.sampling, ...sampling } }, never)).result;
+
+    it("says the mean log-probability of what it sampled, or that it cannot", async () => {
+      const { can } = await driver.probe(never);
+      if (!can.includes("logprobs"))
+        return expect(sampled({ logprobs: true })).rejects.toMatchObject(refusalOf("logprobs"));
+      const told = await sampled({ logprobs: true });
+      expect(told.meanLogprob).toBeLessThanOrEqual(0);
+      expect(told.meanLogprob).toBeGreaterThan(-100);
+      const silent = await sampled({});
+      expect(silent.text).toBe(told.text);
+    });
+
+    it("goes on from the tokens that it sampled as from their text, and says them only where it can", async () => {
+      const { can } = await driver.probe(never);
+      const request = { ...harness.lengthy, seed: harness.lengthy.seed + 1 };
+      const { text, tokens } = await sampled({ tokens: true }, request);
+      expect(tokens !== undefined).toBe(can.includes("tokens"));
+      expect((await sampled({}, request)).tokens).toBeUndefined();
+      if (tokens === undefined) return;
+      expect(tokens.length).toBeLessThanOrEqual(request.sampling.maxTokens);
+      const goOn = (piece: { readonly text: string; readonly tokens?: readonly number[] }) =>
+        sampled({ maxTokens: 8 }, { ...harness.request, pieces: [...harness.request.pieces, piece] });
+      expect((await goOn({ text, tokens })).text).toBe((await goOn({ text })).text);
+    });
+
+    it("says how likely a text is behind another, or that it cannot", async () => {
+      const { can } = await driver.probe(never);
+      const { text } = await sampled({ temperature: 0 }, harness.lengthy);
+      const asked = driver.likelihood({ pieces: harness.lengthy.pieces, continuation: { text } }, never);
+      if (!can.includes("likelihood")) return expect(asked).rejects.toMatchObject({ code: "unimplemented" });
+      const { meanLogprob, usage } = await asked;
+      expect(meanLogprob).toBeLessThanOrEqual(0);
+      expect(meanLogprob).toBeGreaterThan(-100);
+      expectUsage(usage);
+    });
+
+    it("judges as a reward model, or says that it is none", async () => {
+      const { can } = await driver.probe(never);
+      for (const over of ["text", "steps"] as const) {
+        const asked = driver.reward({ input: "1 + 1 = 2", over }, never);
+        if (can.includes("reward")) expect((await asked).rows.length).toBeGreaterThan(0);
+        else await expect(asked).rejects.toMatchObject({ code: "unimplemented" });
+      }
+    });
+
+    for (const { structure, texts } of STRUCTURES) {
+      it(`holds a text to a ${structure.kind}, or says that it cannot`, async () => {
+        const { can } = await driver.probe(never);
+        const asked = sampled({ structure, maxTokens: 32 });
+        if (!can.includes(structure.kind))
+          return expect(asked).rejects.toMatchObject(refusalOf(structure.kind));
+        expect(texts).toContain((await asked).text);
+      });
+    }
+
+    it("searches by beams, or says that it cannot", async () => {
+      const { can } = await driver.probe(never);
+      const asked = sampled({ beamWidth: 3, topP: 1 });
+      if (!can.includes("beam-search")) return expect(asked).rejects.toMatchObject(refusalOf("beam-search"));
+      expect((await asked).text).not.toBe("");
+    });
+
     it("closes twice, and answers nothing after", async () => {
       await driver.probe(never);
       await driver.close();
@@ -129,6 +200,10 @@ export function driverConformance(name: string, harness: DriverHarness): void {
       await expect(driver.sample(harness.request, never)).rejects.toThrow();
     });
   });
+}
+
+function refusalOf(ability: string) {
+  return { code: "invalid_argument", message: expect.stringContaining(`asks for ${ability}`) };
 }
 
 function expectUsage(usage: AttemptUsage): void {

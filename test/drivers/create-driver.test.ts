@@ -28,6 +28,7 @@ describe("createDriver", () => {
         context_tokens: null,
         threads: 1,
         reproducible: false,
+        speculative_tokens: 0,
       },
       { ...openai, api_key_env: null },
     ];

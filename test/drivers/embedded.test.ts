@@ -93,7 +93,7 @@ describe("the embedded host", () => {
       kvCapacityTokens: SEQUENCES * 256,
       contextTokens: 256,
       reportsCachedTokens: true,
-      can: ["score"],
+      can: ["score", "likelihood", "logprobs", "tokens", "json-schema", "grammar"],
     });
   });
 
@@ -195,7 +195,11 @@ describe("the embedded host", () => {
       const completion = new Completion(SAMPLING, engine, SAMPLING.maxTokens);
       const sampler = engine.createSampler(SAMPLING, seed);
       const prompt = engine.tokenize(seed % 2 === 0 ? PUZZLE : PATH);
-      await batcher.submit(prompt, { kind: "sample", completion, sampler, onToken: () => {} }, never);
+      await batcher.submit(
+        prompt,
+        { kind: "sample", completion, sampler, logprobs: false, onToken: () => {} },
+        never,
+      );
       return completion.text;
     };
     const seeds = Array.from({ length: 12 }, (_, seed) => seed);

@@ -16,6 +16,7 @@ export type DriverSpec =
       readonly context_tokens: number | null;
       readonly threads: number;
       readonly reproducible: boolean;
+      readonly speculative_tokens: number;
     }
   | {
       readonly engine: "openai";
@@ -51,6 +52,7 @@ export async function createDriver(spec: DriverSpec, options: CreateDriverOption
         sequences: spec.sequences,
         threads: spec.threads,
         reproducible: spec.reproducible,
+        speculativeTokens: spec.speculative_tokens,
         ...(spec.context_tokens === null ? {} : { contextTokens: spec.context_tokens }),
       });
     }

@@ -39,6 +39,7 @@ interface WorkerOptions {
   readonly contextTokens?: number;
   readonly threads?: number;
   readonly reproducible?: true;
+  readonly speculativeTokens?: number;
   readonly concurrency?: number;
   readonly timeout?: number;
   readonly wait: number;
@@ -63,6 +64,7 @@ export function workerCommand(program: Command, shell: Shell, exit: (status: num
     .option("--context-tokens <n>", "embedded: longest prompt plus completion", wholeNumber(1))
     .option("--threads <n>", "embedded: threads of one evaluation", wholeNumber(1))
     .option("--reproducible", "embedded: the same texts whatever runs beside them")
+    .option("--speculative-tokens <n>", "embedded: longest draft evaluated at once", wholeNumber(0))
     .option("--records <file>", "replay: the records (JSONL)")
     .option("--concurrency <n>", "openai, replay: rollouts at once", wholeNumber(1))
     .option("--timeout <duration>", "openai: longest silence within a request", duration)
@@ -133,6 +135,7 @@ function hostOf(options: WorkerOptions, shell: Shell): HostSpec {
     context_tokens: options.contextTokens,
     threads: options.threads,
     reproducible: options.reproducible,
+    speculative_tokens: options.speculativeTokens,
     concurrency: options.concurrency,
     timeout_ms: options.timeout,
     id: options.id,

@@ -48,7 +48,7 @@ const LATER_ALLOCATORS = ["stop-on-verified", "agreement", "marginal", "halving"
 
 /** What hosts get when the sweep does not say. A null context is what the model was trained for. */
 export const HOST_DEFAULTS = {
-  embedded: { sequences: 32, context_tokens: null, threads: 1, reproducible: true },
+  embedded: { sequences: 32, context_tokens: null, threads: 1, reproducible: true, speculative_tokens: 0 },
   openai: { model: null, concurrency: 64, timeout_ms: 300_000 },
   replay: { concurrency: 256 },
 } as const;
@@ -161,6 +161,12 @@ export const hostSchema = z.discriminatedUnion(
       context_tokens: count.nullable().default(HOST_DEFAULTS.embedded.context_tokens),
       threads: count.max(1_024).default(HOST_DEFAULTS.embedded.threads),
       reproducible: z.boolean().default(HOST_DEFAULTS.embedded.reproducible),
+      speculative_tokens: z
+        .int()
+        .min(0)
+        .max(31)
+        .default(HOST_DEFAULTS.embedded.speculative_tokens)
+        .describe("Longest draft, looked up in the text so far, that is evaluated at once; 0 is off"),
     }),
     section({
       engine: z.enum(["openai", "vllm", "sglang", "llama-server"]),

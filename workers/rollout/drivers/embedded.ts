@@ -12,21 +12,19 @@
  * and on the format of the weights. Where it is not exact, `reproducible: true` decodes one rollout at a
  * time. The figures: bench/embedded.ts, 1 M parameters, f16.
  */
-import { CoppiceError, asCoppiceError, messageOf } from "../../../services/runtime/errors.ts";
-import type { Ability, AttemptUsage } from "../../../services/queue/job.ts";
+import { CoppiceError } from "../../../services/runtime/errors.ts";
 import type { HostFacts } from "../../../services/link/link.ts";
-import type { Driver, SampleAnswer, SampleRequest, ScoreAnswer, ScoreRequest } from "../driver.ts";
-import { refuseInability, unable } from "../ability.ts";
-import { promptText } from "../prompt.ts";
+import type { Driver } from "../driver.ts";
+import { unable } from "../ability.ts";
 import { Batcher } from "./embedded/batcher.ts";
-import type { Arithmetic, Demand, Supply } from "./embedded/batcher.ts";
-import { Completion, rememberPieces } from "./embedded/completion.ts";
-import type { Pieces } from "./embedded/completion.ts";
+import type { Arithmetic } from "./embedded/batcher.ts";
+import { STEADY_PREFILL_TOKENS_MAX } from "./embedded/batch-plan.ts";
+import { rememberPieces } from "./embedded/completion.ts";
 import { loadEngine } from "./embedded/engine.ts";
 import type { Engine } from "./embedded/engine.ts";
 import { isSteadyExact } from "./embedded/invariance.ts";
+import { EMBEDDED_CAN, likelihoodOn, sampleOn, scoreOn, type LoadedHost } from "./embedded/loaded-host.ts";
 import { readModelFile } from "./embedded/model-file.ts";
-import type { ModelFile } from "./embedded/model-file.ts";
 
 export interface EmbeddedOptions {
   /** A GGUF file. */
@@ -46,6 +44,12 @@ export interface EmbeddedOptions {
    * be shaped so that it holds, which `isReproducible` tells.
    */
   readonly reproducible?: boolean;
+  /**
+   * Longest draft of what a rollout may say next, looked up in its prompt and its text so far, and evaluated in one batch
+   * with its last token; 0 is off. Texts are the same either way (with `reproducible: false`: but for the arithmetic of
+   * batches). Pays where texts repeat their prompt. Default 0.
+   */
+  readonly speculativeTokens?: number;
 }
 
 export interface EmbeddedDriver extends Driver {
@@ -55,20 +59,11 @@ export interface EmbeddedDriver extends Driver {
   isReproducible(signal: AbortSignal): Promise<boolean>;
 }
 
-const CAN: readonly Ability[] = ["score"];
-
 export const SEQUENCES_DEFAULT = 32;
 export const SEQUENCES_MAX = 255;
 export const THREADS_DEFAULT = 1;
-
-/** A model that is loaded, and what runs on it. */
-interface Host {
-  readonly file: ModelFile;
-  readonly engine: Engine;
-  readonly pieces: Pieces;
-  readonly batcher: Batcher;
-  readonly arithmetic: Arithmetic;
-}
+/** A draft and the token before it are one chunk of a prompt to the arithmetic. */
+export const SPECULATIVE_TOKENS_MAX = STEADY_PREFILL_TOKENS_MAX - 1;
 
 /**
  * Nothing is read before the first call; the model is loaded once, and a failed load is tried again by the
@@ -83,18 +78,24 @@ export function createEmbeddedDriver(options: EmbeddedOptions): EmbeddedDriver {
     options.contextTokens === undefined
       ? null
       : wholeNumber("context_tokens", options.contextTokens, 1 << 24);
-  let loading: Promise<Host> | null = null;
+  const draftTokensMax = wholeNumber(
+    "speculative_tokens",
+    options.speculativeTokens ?? 0,
+    SPECULATIVE_TOKENS_MAX,
+    { min: 0 },
+  );
+  let loading: Promise<LoadedHost> | null = null;
   let closing: Promise<void> | null = null;
 
-  async function load(): Promise<Host> {
+  async function load(): Promise<LoadedHost> {
     const file = await readModelFile(modelPath);
     const engine = await loadEngine(file, { sequences, contextTokens, threads });
     const arithmetic = await chooseArithmetic(engine, sequences, options.reproducible);
-    const batcher = new Batcher(engine, { sequences, arithmetic });
+    const batcher = new Batcher(engine, { sequences, arithmetic, draftTokensMax });
     return { file, engine, pieces: rememberPieces(engine), batcher, arithmetic };
   }
 
-  async function host(signal: AbortSignal): Promise<Host> {
+  async function host(signal: AbortSignal): Promise<LoadedHost> {
     if (closing !== null) throw closedError(modelPath);
     loading ??= load().catch((error: unknown) => {
       loading = null;
@@ -117,7 +118,7 @@ export function createEmbeddedDriver(options: EmbeddedOptions): EmbeddedDriver {
         kvCapacityTokens: sequences * engine.contextTokens,
         contextTokens: engine.contextTokens,
         reportsCachedTokens: true,
-        can: CAN,
+        can: EMBEDDED_CAN,
       };
     },
 
@@ -129,8 +130,8 @@ export function createEmbeddedDriver(options: EmbeddedOptions): EmbeddedDriver {
       return scoreOn(await host(signal), request, signal);
     },
 
-    async likelihood() {
-      throw unable("likelihood", `embedded host ${modelPath}`);
+    async likelihood(request, signal) {
+      return likelihoodOn(await host(signal), request, signal);
     },
 
     async reward() {
@@ -148,7 +149,7 @@ export function createEmbeddedDriver(options: EmbeddedOptions): EmbeddedDriver {
   };
 }
 
-async function closeHost(loading: Promise<Host> | null, reason: CoppiceError): Promise<void> {
+async function closeHost(loading: Promise<LoadedHost> | null, reason: CoppiceError): Promise<void> {
   const found = await loading?.catch(() => null);
   if (found === null || found === undefined) return;
   await found.batcher.close(reason);
@@ -165,107 +166,9 @@ async function chooseArithmetic(
   return reproducible === true ? "serial" : "free";
 }
 
-async function sampleOn(host: Host, request: SampleRequest, signal: AbortSignal): Promise<SampleAnswer> {
-  const { sampling } = request;
-  refuseInability(sampling, CAN, `embedded host ${host.file.path}`);
-  const prompt = promptTokens(host, promptText(request.pieces), 1);
-  if (sampling.maxTokens < 1) {
-    const found = `max_tokens must be at least 1, found ${sampling.maxTokens}`;
-    throw new CoppiceError("invalid_argument", `embedded host ${host.file.path}: ${found}`);
-  }
-  const tokensMax = Math.min(sampling.maxTokens, host.engine.contextTokens - prompt.length);
-  const completion = new Completion(sampling, host.pieces, tokensMax);
-  const usageWith = (cachedTokens: number): AttemptUsage => {
-    return { promptTokens: prompt.length, cachedTokens, completionTokens: completion.tokens };
-  };
-  const demand: Demand = {
-    kind: "sample",
-    completion,
-    sampler: host.engine.createSampler(sampling, request.seed),
-    onToken: (cachedTokens) => request.onUsage?.(usageWith(cachedTokens)),
-  };
-  request.onUsage?.(usageWith(0));
-  const supply = await submit(host, prompt, { demand, signal });
-  if (supply.kind !== "sample") throw new Error("a sample was asked for");
-  return {
-    result: { kind: "rollout", text: completion.text, ...supply.ending, meanLogprob: null },
-    usage: usageWith(supply.cachedTokens),
-  };
-}
-
-async function scoreOn(host: Host, request: ScoreRequest, signal: AbortSignal): Promise<ScoreAnswer> {
-  const tokens = [
-    singleToken(host, "positive", request.positive),
-    singleToken(host, "negative", request.negative),
-  ];
-  if (tokens[0] === tokens[1]) {
-    const found = `both are ${JSON.stringify(request.positive)}`;
-    const message = `embedded host ${host.file.path}: positive and negative must differ, ${found}`;
-    throw new CoppiceError("invalid_argument", message);
-  }
-  const prompt = promptTokens(host, promptText(request.pieces), 0);
-  const supply = await submit(host, prompt, { demand: { kind: "logits", tokens }, signal });
-  if (supply.kind !== "logits") throw new Error("logits were asked for");
-  const [positive = Number.NaN, negative = Number.NaN] = supply.logits;
-  const score = 1 / (1 + Math.exp(negative - positive));
-  if (Number.isNaN(score)) {
-    throw new CoppiceError(
-      "internal",
-      `embedded host ${host.file.path}: the model gave no logits for ${tokens.join(", ")}`,
-    );
-  }
-  return {
-    score,
-    usage: { promptTokens: prompt.length, cachedTokens: supply.cachedTokens, completionTokens: 0 },
-  };
-}
-
-async function submit(
-  host: Host,
-  prompt: readonly number[],
-  work: { readonly demand: Demand; readonly signal: AbortSignal },
-): Promise<Supply> {
-  try {
-    return await host.batcher.submit(prompt, work.demand, work.signal);
-  } catch (error) {
-    if (work.signal.aborted || error instanceof CoppiceError) throw error;
-    throw new CoppiceError("internal", `embedded host ${host.file.path}: ${messageOf(error)}`, {
-      cause: asCoppiceError(error),
-    });
-  }
-}
-
-/** Throws invalid_argument unless the prompt leaves room for `room` tokens more. */
-function promptTokens(host: Host, prompt: string, room: number): readonly number[] {
-  const tokens = host.engine.tokenize(prompt);
-  const { contextTokens } = host.engine;
-  if (tokens.length === 0) {
-    throw new CoppiceError("invalid_argument", `embedded host ${host.file.path}: the prompt is empty`);
-  }
-  if (tokens.length + room <= contextTokens) return tokens;
-  const found = `the prompt has ${tokens.length} tokens, the context of a sequence holds ${contextTokens}`;
-  const advice =
-    "shorten the prompt, or raise context_tokens of the host (at most what the model was trained for)";
-  throw new CoppiceError(
-    "invalid_argument",
-    `embedded host ${host.file.path}: context overflow: ${found}; ${advice}`,
-  );
-}
-
-function singleToken(host: Host, role: string, text: string): number {
-  const tokens = host.engine.tokenizeContinuation(text);
-  const [token] = tokens;
-  if (token !== undefined && tokens.length === 1) return token;
-  const found = `${JSON.stringify(text)} is ${tokens.length} tokens`;
-  throw new CoppiceError(
-    "invalid_argument",
-    `embedded host ${host.file.path}: ${role} must be one token of the model, ${found}`,
-  );
-}
-
-function wholeNumber(option: string, value: number, max: number): number {
-  if (Number.isInteger(value) && value >= 1 && value <= max) return value;
-  const message = `embedded host: ${option} must be a whole number from 1 to ${max}, found ${value}`;
+function wholeNumber(option: string, value: number, max: number, { min } = { min: 1 }): number {
+  if (Number.isInteger(value) && value >= min && value <= max) return value;
+  const message = `embedded host: ${option} must be a whole number from ${min} to ${max}, found ${value}`;
   throw new CoppiceError("invalid_argument", message);
 }
 

@@ -14,17 +14,20 @@
  */
 
 /**
- * Which tokens of a portion get an output. llama.cpp drops all other rows before its last layers, so there it is the
- * number of outputs in a micro-batch that must not be one: with `isSteady` every single has one, wanted or
- * not, and a prompt has two at its end, and one at its beginning in case that is joined to a single.
+ * Which tokens of a portion get an output, in rising order; the last `wants` of them do. llama.cpp drops all other rows
+ * before its last layers, so there it is the number of outputs in a micro-batch that must not be one: with `isSteady`
+ * every single has one, wanted or not, and a prompt has two at its end, and one at its beginning in case that is joined
+ * to a single.
  */
 export function outputRows(
   tokens: number,
-  { isSteady, wantsNext }: { readonly isSteady: boolean; readonly wantsNext: boolean },
+  { isSteady, wants }: { readonly isSteady: boolean; readonly wants: number },
 ): readonly number[] {
-  if (!isSteady) return wantsNext ? [tokens - 1] : [];
-  if (tokens === 1) return [0];
-  return wantsNext ? [...new Set([0, tokens - 2, tokens - 1])] : [0];
+  if (isSteady && (tokens === 1 || wants === 0)) return [0];
+  if (!isSteady && wants === 1) return [tokens - 1];
+  const first = tokens - (isSteady ? Math.max(wants, 2) : wants);
+  const last = Array.from({ length: tokens - first }, (_, i) => first + i);
+  return isSteady && first > 0 ? [0, ...last] : last;
 }
 
 /** A sequence with tokens to evaluate. */
@@ -55,7 +58,7 @@ export interface BatchLimits {
 
 /** A prompt's rest of fewer tokens enters one token a step, beside the decoding sequences. */
 export const PREFILL_TOKENS_MIN = 3;
-const STEADY_PREFILL_TOKENS_MAX = 32;
+export const STEADY_PREFILL_TOKENS_MAX = 32;
 
 /** `feeds` in rising order of sequence, each with at least one pending token. */
 export function planBatch(feeds: readonly Feed[], limits: BatchLimits): BatchPlan {

@@ -12,6 +12,7 @@
 import type { BatchItem, Engine, Sampler } from "./engine.ts";
 import type { Completion, Ending } from "./completion.ts";
 import { outputRows, planBatch } from "./batch-plan.ts";
+import { draftBehind } from "./lookup.ts";
 import { createSequences, findSeat } from "./sequences.ts";
 import type { KvSequence } from "./sequences.ts";
 
@@ -21,20 +22,29 @@ import type { KvSequence } from "./sequences.ts";
  */
 export type Arithmetic = "free" | "steady" | "serial";
 
-/** What follows the prompt: sampled tokens until `completion` ends, or the logits of some tokens. */
+/**
+ * What is wanted of the prompt: sampled tokens behind it until `completion` ends; the logits of some tokens behind it; or
+ * how likely its own tokens are, from the index `from` (at least 1) on.
+ */
 export type Demand =
   | {
       readonly kind: "sample";
       readonly completion: Completion;
       readonly sampler: Sampler;
+      /** Whether the log-probabilities of the sampled tokens are wanted. */
+      readonly logprobs: boolean;
       /** Told after each token that does not end the text. May abort the work; must not throw. */
       readonly onToken: (cachedTokens: number) => void;
     }
-  | { readonly kind: "logits"; readonly tokens: readonly number[] };
+  | { readonly kind: "logits"; readonly tokens: readonly number[] }
+  | { readonly kind: "likelihood"; readonly from: number };
 
-export type Supply =
-  | { readonly kind: "sample"; readonly ending: Ending; readonly cachedTokens: number }
-  | { readonly kind: "logits"; readonly logits: readonly number[]; readonly cachedTokens: number };
+/** `logprobs` is the sum over the tokens that it is about, 0 where it is not wanted. */
+export type Supply = { readonly cachedTokens: number } & (
+  | { readonly kind: "sample"; readonly ending: Ending; readonly logprobs: number }
+  | { readonly kind: "logits"; readonly logits: readonly number[] }
+  | { readonly kind: "likelihood"; readonly logprobs: number }
+);
 
 interface Work {
   readonly prompt: readonly number[];
@@ -48,11 +58,30 @@ interface Running {
   readonly work: Work;
   readonly sequence: KvSequence;
   readonly cachedTokens: number;
+  /** Sum of the log-probabilities so far. */
+  logprobs: number;
+}
+
+/** What a batch has evaluated of one rollout, and where the logits behind the last of it lie: at least one. */
+interface Evaluated {
+  readonly running: Running;
+  readonly tokens: readonly number[];
+  readonly logits: readonly number[];
+  /** How much of the sequence stands; the rest is of a draft that was not taken. */
+  kept: number;
+}
+
+export interface BatcherOptions {
+  readonly sequences: number;
+  readonly arithmetic: Arithmetic;
+  /** Longest draft of what may be sampled next, evaluated in one batch with what is; 0 is off. Not with `serial`. */
+  readonly draftTokensMax?: number;
 }
 
 export class Batcher {
   private readonly engine: Engine;
   private readonly arithmetic: Arithmetic;
+  private readonly draftTokensMax: number;
   private readonly sequences: readonly KvSequence[];
   private waiting: Work[] = [];
   /** In rising order of sequence. */
@@ -61,9 +90,10 @@ export class Batcher {
   private uses = 0;
   private closedBy: unknown = null;
 
-  constructor(engine: Engine, options: { readonly sequences: number; readonly arithmetic: Arithmetic }) {
+  constructor(engine: Engine, options: BatcherOptions) {
     this.engine = engine;
     this.arithmetic = options.arithmetic;
+    this.draftTokensMax = options.arithmetic === "serial" ? 0 : (options.draftTokensMax ?? 0);
     this.sequences = createSequences(options.sequences);
   }
 
@@ -102,6 +132,11 @@ export class Batcher {
     this.closedBy = reason;
     for (const work of [...this.waiting, ...this.running.map((running) => running.work)]) work.fail(reason);
     await this.loop;
+  }
+
+  /** Throws the reason that it was closed for. */
+  throwIfClosed(): void {
+    if (this.closedBy !== null) throw this.closedBy;
   }
 
   private async run(): Promise<void> {
@@ -155,7 +190,10 @@ export class Batcher {
   }
 
   private async seat(work: Work): Promise<boolean> {
-    const seat = findSeat(this.sequences, work.prompt);
+    const { prompt, demand } = work;
+    // What follows a token is not kept: from the first one whose logits are wanted, the prompt is evaluated again.
+    const isJudged = demand.kind === "likelihood";
+    const seat = findSeat(this.sequences, isJudged ? prompt.slice(0, demand.from) : prompt);
     if (seat.kind === "full" || seat.kind === "wait") return false;
     const { sequence, shared } = seat;
     sequence.isBusy = true;
@@ -170,94 +208,138 @@ export class Batcher {
       this.engine.truncate(sequence.id, shared);
       sequence.tokens.length = shared;
     }
-    sequence.pending = work.prompt.slice(shared);
-    this.running.push({ work, sequence, cachedTokens: shared });
+    sequence.pending = prompt.slice(shared, isJudged ? -1 : prompt.length);
+    this.running.push({ work, sequence, cachedTokens: shared, logprobs: 0 });
     return true;
   }
 
   private async step(): Promise<void> {
     const bySequence = new Map(this.running.map((running) => [running.sequence.id, running]));
-    const { items, asked } = this.batchOf(bySequence);
+    const items = this.batchOf(bySequence);
     const logits = await this.engine.decode(items);
-    for (const { sequence, position, tokens } of items) {
+    const asked: Evaluated[] = [];
+    for (const [index, { sequence, position, tokens }] of items.entries()) {
       const running = bySequence.get(sequence);
       if (running === undefined) {
         this.engine.truncate(sequence, position);
-      } else {
-        for (const token of tokens) running.sequence.tokens.push(token);
-        running.sequence.pending = running.sequence.pending.slice(tokens.length);
+        continue;
       }
+      for (const token of tokens) running.sequence.tokens.push(token);
+      running.sequence.pending = running.sequence.pending.slice(tokens.length);
+      const rows = logits[index] ?? [];
+      if (rows.length > 0)
+        asked.push({ running, tokens, logits: rows, kept: running.sequence.tokens.length });
     }
     // llama.cpp puts the outputs of a batch with prompts in order at the first look at one of them, on the thread that
     // looks: the others must not look before that is done.
     const hasPrompts = items.some(({ tokens }) => tokens.length > 1);
-    const answerAt = (running: Running, index: number): Promise<void> =>
-      this.answer(running, logits[index] ?? -1);
     const [first, ...others] = asked;
-    const before = hasPrompts && first !== undefined ? await Promise.allSettled([answerAt(first, 0)]) : [];
-    const rest = before.length === 0 ? asked : others;
-    // All of them, also when one fails: a sampler must not be disposed while it samples.
-    const after = await Promise.allSettled(rest.map((running, n) => answerAt(running, n + before.length)));
-    const answers = [...before, ...after];
-    for (const answer of answers) if (answer.status === "rejected") throw answer.reason;
+    if (hasPrompts && first !== undefined) await this.answer(first);
+    // All of them: a sampler must not be disposed while it samples.
+    await Promise.all((hasPrompts ? others : asked).map((evaluated) => this.answer(evaluated)));
+    for (const { running, kept } of asked) {
+      const { sequence } = running;
+      if (kept === sequence.tokens.length) continue;
+      this.engine.truncate(sequence.id, kept);
+      sequence.tokens.length = kept;
+    }
   }
 
-  private batchOf(bySequence: ReadonlyMap<number, Running>): { items: BatchItem[]; asked: Running[] } {
+  private batchOf(bySequence: ReadonlyMap<number, Running>): readonly BatchItem[] {
     const isSerial = this.arithmetic === "serial";
     const isSteady = this.arithmetic === "steady";
-    const feeds = this.running.map(({ sequence }) => ({
-      sequence: sequence.id,
-      pending: isSerial ? 1 : sequence.pending.length,
-    }));
+    const drafts = new Map<number, readonly number[]>();
+    const feeds = this.running.map((running) => {
+      const { id, pending } = running.sequence;
+      const draft = this.draftFor(running);
+      if (draft.length > 0) drafts.set(id, draft);
+      return { sequence: id, pending: isSerial ? 1 : pending.length + draft.length };
+    });
     const plan = planBatch(feeds, {
       batchTokensMax: this.engine.batchTokensMax,
       steady: isSteady,
     });
-    const items: BatchItem[] = [];
-    const asked: Running[] = [];
-    for (const portion of plan.portions) {
+    return plan.portions.map((portion): BatchItem => {
       const running = bySequence.get(portion.sequence);
       if (running === undefined) {
         // A companion: any token, behind what the idle sequence holds; the one beyond the last holds nothing.
         const position = this.sequences[portion.sequence]?.tokens.length ?? 0;
-        const rows = outputRows(1, { isSteady, wantsNext: false });
-        items.push({
-          sequence: portion.sequence,
-          position,
-          tokens: COMPANION_TOKENS,
-          rows,
-          wantsNext: false,
-        });
-        continue;
+        const rows = outputRows(1, { isSteady, wants: 0 });
+        return { sequence: portion.sequence, position, tokens: COMPANION_TOKENS, rows, wants: 0 };
       }
       const { sequence } = running;
-      const wantsNext = portion.tokens === sequence.pending.length;
-      if (wantsNext) asked.push(running);
-      const tokens = wantsNext ? sequence.pending : sequence.pending.slice(0, portion.tokens);
-      const rows = outputRows(tokens.length, { isSteady, wantsNext });
-      items.push({ sequence: sequence.id, position: sequence.tokens.length, tokens, rows, wantsNext });
-    }
-    return { items, asked };
+      const draft = drafts.get(sequence.id);
+      const offered = draft === undefined ? sequence.pending : [...sequence.pending, ...draft];
+      const tokens = portion.tokens === offered.length ? offered : offered.slice(0, portion.tokens);
+      const wants = wantedOf(running, tokens.length);
+      const rows = outputRows(tokens.length, { isSteady, wants });
+      return { sequence: sequence.id, position: sequence.tokens.length, tokens, rows, wants };
+    });
   }
 
-  private async answer(running: Running, logits: number): Promise<void> {
-    const { work, sequence, cachedTokens } = running;
+  /** What may be sampled behind the one token that a rollout is to evaluate; empty where a draft would not pay. */
+  private draftFor({ work: { demand }, sequence }: Running): readonly number[] {
+    const [next] = sequence.pending;
+    if (this.draftTokensMax === 0 || demand.kind !== "sample" || next === undefined) return NO_TOKENS;
+    if (sequence.pending.length > 1) return NO_TOKENS;
+    const room = this.engine.contextTokens - sequence.tokens.length - 1;
+    // The last token of a text is sampled, not evaluated.
+    const max = Math.min(this.draftTokensMax, room, demand.completion.room - 1);
+    const draft = max < DRAFT_TOKENS_MIN ? NO_TOKENS : draftBehind(sequence.tokens, next, max);
+    return draft.length < DRAFT_TOKENS_MIN ? NO_TOKENS : draft;
+  }
+
+  /** Never rejects: what fails here is this rollout's own (a grammar that allows no token), not the engine's. */
+  private async answer(evaluated: Evaluated): Promise<void> {
+    const { running, logits } = evaluated;
+    const { work, cachedTokens } = running;
     if (work.isOver) return;
     const { demand } = work;
-    if (demand.kind === "logits") {
-      work.settle({
-        kind: "logits",
-        logits: await this.engine.logitsOf(logits, demand.tokens),
-        cachedTokens,
-      });
-      return;
+    try {
+      switch (demand.kind) {
+        case "sample":
+          return await this.sample(demand, evaluated);
+        case "likelihood":
+          return await this.judge(evaluated);
+        case "logits": {
+          const found = await this.engine.logitsOf(logits[0] ?? -1, demand.tokens);
+          work.settle({ kind: "logits", logits: found, cachedTokens });
+        }
+      }
+    } catch (error) {
+      work.fail(error);
     }
-    const token = await this.engine.sampleNext(logits, demand.sampler);
-    if (work.isOver) return;
-    const ending = demand.completion.push(token);
-    if (ending !== null) return work.settle({ kind: "sample", ending, cachedTokens });
-    sequence.pending = [token];
-    demand.onToken(cachedTokens);
+  }
+
+  /** Position by position, with the rollout's own sampler, for as long as what it takes is what was drafted. */
+  private async sample(demand: Demand & { readonly kind: "sample" }, evaluated: Evaluated): Promise<void> {
+    const { running, tokens, logits } = evaluated;
+    const { work, sequence, cachedTokens } = running;
+    for (const [index, row] of logits.entries()) {
+      evaluated.kept = sequence.tokens.length - logits.length + index + 1;
+      const token = await this.engine.sampleNext(row, demand.sampler);
+      if (work.isOver) return;
+      if (demand.logprobs) running.logprobs += await this.engine.logprobOf(row, token);
+      if (work.isOver) return;
+      const ending = demand.completion.push(token);
+      if (ending !== null)
+        return work.settle({ kind: "sample", ending, cachedTokens, logprobs: running.logprobs });
+      sequence.pending = [token];
+      demand.onToken(cachedTokens);
+      const draft = tokens[tokens.length - logits.length + index + 1];
+      if (work.isOver || draft !== token) return;
+    }
+  }
+
+  private async judge({ running, logits }: Evaluated): Promise<void> {
+    const { work, sequence, cachedTokens } = running;
+    const behind = sequence.tokens.length - logits.length + 1;
+    for (const [index, row] of logits.entries()) {
+      running.logprobs += await this.engine.logprobOf(row, work.prompt[behind + index] ?? -1);
+      if (work.isOver) return;
+    }
+    if (sequence.pending.length === 0)
+      work.settle({ kind: "likelihood", logprobs: running.logprobs, cachedTokens });
   }
 
   private failAll(error: unknown): void {
@@ -275,6 +357,16 @@ export class Batcher {
 }
 
 const COMPANION_TOKENS = [0];
+const NO_TOKENS: readonly number[] = [];
+/** A shorter one would go token by token (PREFILL_TOKENS_MIN). */
+const DRAFT_TOKENS_MIN = 2;
+
+/** Behind how many of the last of the next `count` tokens something is to be read. */
+function wantedOf({ work, sequence }: Running, count: number): number {
+  const end = sequence.tokens.length + count;
+  if (work.demand.kind === "likelihood") return Math.max(0, Math.min(count, end - work.demand.from + 1));
+  return Math.max(0, count - sequence.pending.length + 1);
+}
 
 function disposeSampler(work: Work): void {
   if (work.demand.kind === "sample") work.demand.sampler.dispose();

@@ -41,6 +41,9 @@ export class Completion {
   /** Sampled tokens, the one that ended the text included. */
   tokens = 0;
   text = "";
+  /** The same without the one that ended the text. */
+  private readonly ids: number[] = [];
+  private isTokenCut = false;
   private readonly pieces: Pieces;
   private readonly stop: readonly string[];
   private readonly tokensMax: number;
@@ -54,6 +57,16 @@ export class Completion {
     this.tokensMax = tokensMax;
   }
 
+  /** Tokens that it may still take. */
+  get room(): number {
+    return this.tokensMax - this.tokens;
+  }
+
+  /** Exactly the tokens of `text`; undefined where a stop string ended it inside of a token, or a character is incomplete. */
+  get spelling(): readonly number[] | undefined {
+    return this.isTokenCut || this.text.includes(CUT) ? undefined : this.ids;
+  }
+
   /** Takes the next token. Returns how the text ended, or null when it goes on. */
   push(token: number): Ending | null {
     this.tokens += 1;
@@ -61,6 +74,7 @@ export class Completion {
       this.flush();
       return { finishReason: "stop", stopString: null };
     }
+    this.ids.push(token);
     this.cut.push(token);
     const piece = this.pieces.detokenize(this.cut);
     const isLast = this.tokens >= this.tokensMax;
@@ -94,7 +108,9 @@ export class Completion {
         found = stop;
       }
     }
-    if (found !== null) this.text = this.text.slice(0, end);
+    if (found === null) return null;
+    this.isTokenCut = end < this.text.length;
+    this.text = this.text.slice(0, end);
     return found;
   }
 }

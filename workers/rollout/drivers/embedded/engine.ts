@@ -1,6 +1,6 @@
 /**
  * llama.cpp as the embedded host needs it: one model, one context, batches of tokens in, sampled tokens out.
- * The only file that imports node-llama-cpp's engine.
+ * With grammar.ts the only file that imports node-llama-cpp's engine.
  *
  * It drives the binding below node-llama-cpp's own scheduler (`LlamaContext._ctx`), because the public API
  * gives no say in which tokens share a batch and in what order, nor a copy of one sequence's KV to another.
@@ -14,19 +14,20 @@
 import { getLlama, LlamaLogLevel } from "node-llama-cpp";
 import type { Llama, LlamaModel, Token } from "node-llama-cpp";
 import { CoppiceError, messageOf } from "../../../../services/runtime/errors.ts";
-import type { Sampling } from "../../../../services/queue/job.ts";
+import type { Sampling, Structure } from "../../../../services/queue/job.ts";
+import { createGrammars, type Form } from "./grammar.ts";
 import type { ModelFile } from "./model-file.ts";
 
 /**
- * Tokens of one sequence in one batch: `tokens` go to positions from `position`; `wantsNext` asks for what
- * follows them. `rows` are the indexes of the tokens that get an output, the last token's last where it is wanted.
+ * Tokens of one sequence in one batch: `tokens` go to positions from `position`; what follows each of the last `wants` of
+ * them is asked for. `rows` are the indexes of the tokens that get an output, in rising order; those are among them.
  */
 export interface BatchItem {
   readonly sequence: number;
   readonly position: number;
   readonly tokens: readonly number[];
   readonly rows: readonly number[];
-  readonly wantsNext: boolean;
+  readonly wants: number;
 }
 
 /**
@@ -52,12 +53,18 @@ export interface Engine {
   detokenize(tokens: readonly number[]): string;
   /** Whether the model ends its text with this token. */
   isEnd(token: number): boolean;
-  createSampler(sampling: Sampling, seed: number): Sampler;
-  /** Evaluates a batch; per item that wants it, where its logits lie until the next `decode`. */
-  decode(items: readonly BatchItem[]): Promise<readonly number[]>;
+  /** What holds one text to a structure. Rejects with "invalid_argument" for one that llama.cpp cannot hold a text to. */
+  formOf(structure: Structure): Promise<Form>;
+  /** `form`: that of the sampling's structure, for this text alone. */
+  createSampler(sampling: Sampling, seed: number, form?: Form): Sampler;
+  /** Evaluates a batch; per item, where the logits that it wants lie until the next `decode`. */
+  decode(items: readonly BatchItem[]): Promise<readonly (readonly number[])[]>;
+  /** Rejects with "invalid_argument" where the structure of the sampling allows no token of the model. */
   sampleNext(logits: number, sampler: Sampler): Promise<number>;
   /** Raw logits of the chosen tokens, in their order. */
   logitsOf(logits: number, tokens: readonly number[]): Promise<readonly number[]>;
+  /** The natural log-probability of a token: the model's own, before temperature and all other options of the sampling. */
+  logprobOf(logits: number, token: number): Promise<number>;
   /** Forgets a sequence's tokens from position `from` on. */
   truncate(sequence: number, from: number): void;
   /** Makes `target` hold what `source` holds. */
@@ -90,18 +97,20 @@ interface AddonContext {
   addToBatch(sequence: number, position: number, tokens: Uint32Array, logitsOf: Uint32Array): Uint32Array;
   decodeBatch(): Promise<void>;
   sampleToken(logits: number, sampler: AddonSampler): Promise<number>;
+  /** `filter`: the logits of these tokens, and with true of the one that was taken. `total`: the sum of exp(logit - highest). */
   sampleToken(
     logits: number,
     sampler: AddonSampler,
     probabilities: false,
     confidence: false,
-    filter: readonly [readonly number[], false, false, false, 0],
-  ): Promise<readonly [number, undefined, undefined, readonly number[]]>;
+    filter: readonly [readonly number[], false, false, boolean, 0],
+    total: boolean,
+  ): Promise<readonly [number, undefined, undefined, readonly number[], number | undefined]>;
   removeTokenCellsFromSequence(sequence: number, start: number, end: number): boolean;
   copySequenceStateFromOtherSequence(target: number, source: number): Promise<number>;
 }
 interface AddonSampler {
-  applyConfig(config: Readonly<Record<string, number>>): void;
+  applyConfig(config: Readonly<Record<string, unknown>>): void;
   dispose(): void;
 }
 
@@ -193,6 +202,28 @@ async function openContext(
     return reader;
   };
 
+  /** The raw logits of some tokens and of the likeliest, and the sum of exp(logit - highest) over all. */
+  async function read(logits: number, tokens: readonly number[]) {
+    const reader = idleReaders.pop() ?? createReader();
+    try {
+      const filter = [tokens, false, false, true, 0] as const;
+      const [highest, , , pairs, weight] = await addon.sampleToken(
+        logits,
+        reader,
+        false,
+        false,
+        filter,
+        true,
+      );
+      const of = new Map<number, number>();
+      for (let i = 0; i + 1 < pairs.length; i += 2) of.set(pairs[i] ?? -1, pairs[i + 1] ?? Number.NaN);
+      return { of, highest, weight: weight ?? Number.NaN };
+    } finally {
+      idleReaders.push(reader);
+    }
+  }
+
+  const grammars = createGrammars(llama, model, options.file);
   /**
    * Precedes text when its tokens are asked for, so that the tokenizer does not take them for a beginning.
    */
@@ -211,46 +242,44 @@ async function openContext(
     },
     detokenize: (tokens) => model.detokenize(asTokens(tokens), false, asTokens(anchor)),
     isEnd: (token) => model.isEogToken(token as Token), // Token is number with a brand
-    createSampler(sampling, seed) {
+    formOf: (structure) => grammars.formOf(structure),
+    createSampler(sampling, seed, form) {
       const native = new SamplerClass(nativeModel);
-      native.applyConfig(samplerConfig(sampling, seed));
+      native.applyConfig({ ...samplerConfig(sampling, seed), ...form });
       return { native, dispose: () => native.dispose() };
     },
     async decode(items) {
       let size = 0;
       for (const item of items) size += item.tokens.length;
       addon.initBatch(size);
-      const logits: number[] = [];
-      for (const { sequence, position, tokens, rows, wantsNext } of items) {
+      const logits: number[][] = [];
+      for (const { sequence, position, tokens, rows, wants } of items) {
         const outputs = addon.addToBatch(
           sequence,
           position,
           Uint32Array.from(tokens),
           Uint32Array.from(rows),
         );
-        const last = outputs.at(-1);
-        if (wantsNext && last !== undefined) logits.push(last);
+        logits.push(wants === 0 ? [] : [...outputs.subarray(-wants)]);
       }
       await addon.decodeBatch();
       return logits;
     },
-    sampleNext: (logits, sampler) => addon.sampleToken(logits, sampler.native),
+    async sampleNext(logits, sampler) {
+      const token = await addon.sampleToken(logits, sampler.native);
+      if (token >= 0) return token;
+      throw new CoppiceError(
+        "invalid_argument",
+        "expected a token to sample, found none that the sampling allows",
+      );
+    },
     async logitsOf(logits, tokens) {
-      const reader = idleReaders.pop() ?? createReader();
-      try {
-        const [, , , pairs] = await addon.sampleToken(logits, reader, false, false, [
-          tokens,
-          false,
-          false,
-          false,
-          0,
-        ]);
-        const found = new Map<number, number>();
-        for (let i = 0; i + 1 < pairs.length; i += 2) found.set(pairs[i] ?? -1, pairs[i + 1] ?? Number.NaN);
-        return tokens.map((token) => found.get(token) ?? Number.NaN);
-      } finally {
-        idleReaders.push(reader);
-      }
+      const { of } = await read(logits, tokens);
+      return tokens.map((token) => of.get(token) ?? Number.NaN);
+    },
+    async logprobOf(logits, token) {
+      const { of, highest, weight } = await read(logits, [token]);
+      return (of.get(token) ?? Number.NaN) - (of.get(highest) ?? Number.NaN) - Math.log(weight);
     },
     truncate(sequence, from) {
       addon.removeTokenCellsFromSequence(sequence, from, -1);

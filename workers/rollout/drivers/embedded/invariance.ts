@@ -18,18 +18,21 @@ export async function isSteadyExact(engine: Engine, sequences: number): Promise<
   );
   const tokens = Array.from({ length }, (_, i) => text[i % text.length] ?? 0);
   const company = Math.min(sequences, 7);
-  // One token a step in a pair; the same among others at another place; in chunks.
-  const layouts = [
-    { at: 0, ids: [0, 1], chunks: tokens.map(() => 1) },
-    { at: company - 1, ids: Array.from({ length: company + 1 }, (_, i) => i), chunks: tokens.map(() => 1) },
-    { at: 0, ids: [0], chunks: chunksOf(length) },
+  const singly = tokens.map(() => 1);
+  // One token a step in a pair; the same among others at another place; in chunks; in chunks with every output.
+  const layouts: readonly Layout[] = [
+    { at: 0, ids: [0, 1], chunks: singly, isEach: true },
+    { at: company - 1, ids: Array.from({ length: company + 1 }, (_, i) => i), chunks: singly, isEach: true },
+    { at: 0, ids: [0], chunks: chunksOf(length), isEach: false },
+    { at: 0, ids: [0], chunks: chunksOf(length), isEach: true },
   ];
-  let expected: readonly number[] | null = null;
+  let expected: ReadonlyMap<number, readonly number[]> | null = null;
   for (const layout of layouts) {
-    const found = await logitsAfter(engine, tokens, layout);
+    const found = await logitsBehind(engine, tokens, layout);
     for (const id of layout.ids) engine.truncate(id, 0);
     expected ??= found;
-    if (!found.every((logit, i) => Object.is(logit, expected?.[i]))) return false;
+    for (const [position, logits] of found)
+      if (!logits.every((logit, i) => Object.is(logit, expected?.get(position)?.[i]))) return false;
   }
   return true;
 }
@@ -46,28 +49,39 @@ function chunksOf(length: number): readonly number[] {
   return rest === 0 ? chunks : [...chunks, rest];
 }
 
-async function logitsAfter(
+interface Layout {
+  /** Whose logits are compared, of the sequences `ids`. */
+  readonly at: number;
+  readonly ids: readonly number[];
+  readonly chunks: readonly number[];
+  /** Whether the logits behind each token are read, or those behind the last only. */
+  readonly isEach: boolean;
+}
+
+/** By position, what is found behind it. */
+async function logitsBehind(
   engine: Engine,
   tokens: readonly number[],
-  layout: { readonly at: number; readonly ids: readonly number[]; readonly chunks: readonly number[] },
-): Promise<readonly number[]> {
+  layout: Layout,
+): Promise<ReadonlyMap<number, readonly number[]>> {
   const watched = Array.from({ length: WATCHED_TOKENS }, (_, i) => i);
+  const found = new Map<number, readonly number[]>();
   let position = 0;
-  let result: readonly number[] = [];
   for (const size of layout.chunks) {
-    const isLast = position + size === tokens.length;
-    const portion = tokens.slice(position, position + size);
+    const end = position + size;
+    const portion = tokens.slice(position, end);
     const items = layout.ids.map((sequence): BatchItem => {
       // The others hold other text: the same tokens in another order.
       const theirs =
         sequence === layout.at ? portion : portion.map((_, i) => tokens[(position + i + sequence) % 7] ?? 0);
-      const wantsNext = isLast && sequence === layout.at;
-      const rows = outputRows(size, { isSteady: true, wantsNext });
-      return { sequence, position, tokens: theirs, rows, wantsNext };
+      const last = end === tokens.length ? 1 : 0;
+      const wants = sequence !== layout.at ? 0 : layout.isEach ? size : last;
+      return { sequence, position, tokens: theirs, rows: outputRows(size, { isSteady: true, wants }), wants };
     });
-    const [logits] = await engine.decode(items);
-    if (isLast && logits !== undefined) result = await engine.logitsOf(logits, watched);
-    position += size;
+    const logits = (await engine.decode(items)).flat();
+    for (const [n, row] of logits.entries())
+      found.set(end - logits.length + n, await engine.logitsOf(row, watched));
+    position = end;
   }
-  return result;
+  return found;
 }
