@@ -131,6 +131,9 @@ describe("coppice score", () => {
       expect(summary.agreement).toMatchObject({ before: "exact", after: "numeric", lost: 0 });
       const shown = await run(place.path, "summary", "run-numeric", "--json");
       expect(JSON.parse(shown.out)).toEqual(summary);
+      expect((await run(place.path, "summary", "run-numeric")).out).toMatch(
+        /^exact incorrect +\d+ +\d+ +0$/m,
+      );
       const resolved = parse(await read("run-numeric/resolved.yaml"));
       expect(resolved).toMatchObject({
         verifier: { kind: "numeric", extract: "last-number" },

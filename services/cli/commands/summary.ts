@@ -1,7 +1,9 @@
 /** `coppice summary`: what a run came to, with the estimates for every k that its samples allow. */
 import { resolve } from "node:path";
 import type { Command } from "commander";
+import type { Summary } from "../../coordinator/status.ts";
 import { readSummary } from "../../coordinator/summary-file.ts";
+import { agreementTable } from "../agreement-table.ts";
 import { estimateTable } from "../estimate-table.ts";
 import { EXIT } from "../exit-status.ts";
 import type { Shell } from "../shell.ts";
@@ -25,10 +27,19 @@ export function summaryCommand(program: Command, shell: Shell, exit: (status: nu
     .addHelpText("after", DETAILS)
     .action(async (run: string, { json: isJson }: { readonly json: boolean }) => {
       const summary = await readSummary(resolve(shell.cwd, run));
-      const lines = isJson
-        ? [JSON.stringify(summary)]
-        : [...summaryTable(summary), ...estimateTable(summary), "", reconciliationLine(summary)];
+      const lines = isJson ? [JSON.stringify(summary)] : summaryLines(summary);
       for (const line of lines) shell.out(line);
       exit(EXIT.settled);
     });
+}
+
+function summaryLines(summary: Summary): readonly string[] {
+  const { agreement } = summary;
+  return [
+    ...summaryTable(summary),
+    ...estimateTable(summary),
+    ...(agreement === undefined ? [] : ["", ...agreementTable(agreement)]),
+    "",
+    reconciliationLine(summary),
+  ];
 }
