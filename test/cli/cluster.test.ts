@@ -88,7 +88,7 @@ test("separate processes give the rows of one process, also when the coordinator
   const verifier = background(place.path, "verifier", "--concurrency", "1", ...joined);
   await Promise.all([
     says(worker, 'worker w1 serves "*"'),
-    says(verifier, "serves exact, game24, math, numeric"),
+    says(verifier, "serves calculator, exact, game24, math, numeric"),
   ]);
   const submitted = background(
     place.path,

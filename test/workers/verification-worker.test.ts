@@ -165,7 +165,7 @@ const STUBBORN_SPEC = JSON.stringify({ kind: "stubborn", timeout_ms: 60_000 });
 describe("the verification worker", () => {
   test("registers its kinds and takes jobs from the lanes that it is told", async () => {
     const bed = await openBed();
-    const verifiers = ["exact", "game24", "math", "numeric"];
+    const verifiers = ["calculator", "exact", "game24", "math", "numeric"];
     expect(bed.facts).toEqual({
       id: "verifier-1",
       offers: { kind: "verification", verifiers, concurrency: 4 },
@@ -292,7 +292,7 @@ describe("the verification worker", () => {
       result.kind === "failure" ? `${result.reason}: ${result.message}` : "",
     );
     expect(messages).toEqual([
-      'bad_verifier: job job-1: expected a verifier of kind exact, game24, math, numeric; found "astrology"',
+      'bad_verifier: job job-1: expected a verifier of kind calculator, exact, game24, math, numeric; found "astrology"',
       'bad_verifier: job job-2: verifier exact: ignore_case must be true or false, found "1"',
       'bad_verifier: job job-3: expected a verifier\'s specification as a JSON object, found "[]"',
       'bad_verifier: job job-4: expected a verifier\'s specification as JSON, found "not JSON"',
