@@ -63,10 +63,13 @@ export function estimateTask(
   };
 }
 
-/** A majority gives each candidate the same score, and a search that was cut off chose by none: there the verdict ranks. */
+/**
+ * A sample's own score where the search ranked by one. Other selections (a majority, MBR, a tournament) score a sample by
+ * the others, which k of them would do differently, and a search that was cut off chose by none: there the verdict ranks.
+ */
 function rankingScore(candidate: Candidate, selection: Selection | null): number | null {
-  const isRanked = selection !== null && selection !== "majority";
-  return isRanked ? candidate.score : scoreOf(candidate.verdict);
+  const isOwn = selection === "highest-score" || selection === "weighted-vote";
+  return isOwn ? candidate.score : scoreOf(candidate.verdict);
 }
 
 /** What the vote weighed, and where none did what the verdict scores; a weight is not below 0. */

@@ -3,7 +3,7 @@ import { MeanTotals } from "../../services/coordinator/estimate-totals.ts";
 import { Totals, type TaskTally } from "../../services/coordinator/tally.ts";
 import { estimateTask } from "../../services/coordinator/task-estimates.ts";
 import { addUsage, cancelledUsage, NO_USAGE, rolloutUsage } from "../../services/coordinator/usage.ts";
-import type { Candidate, Verdict } from "../../services/search/program.ts";
+import type { Candidate, Selection, Verdict } from "../../services/search/program.ts";
 import { rootPrefix } from "../../services/search/search.ts";
 import { arm, newSweep } from "../support/in-process.ts";
 
@@ -127,7 +127,7 @@ describe("a summary", () => {
 });
 
 describe("the estimates of a task", () => {
-  const of = (judged: readonly Candidate[], selection: "weighted-vote" | "majority" | null) =>
+  const of = (judged: readonly Candidate[], selection: Selection | null) =>
     estimateTask({ isIndependentSampling: true }, { judged, selection, seed: 5 });
 
   test("weigh by the scores that the search ranked by, and by the verdict where it ranked by none", () => {
@@ -136,6 +136,7 @@ describe("the estimates of a task", () => {
       bestOf: [1 / 3, 1 / 3, 0],
       weighted: [1 / 3, 1 / 3, 0],
     });
+    expect(of(judged, "mbr")).toMatchObject({ bestOf: [1 / 3, 2 / 3, 1], weighted: [1 / 3, 2 / 3, 1] });
     expect(of(judged, "majority")).toMatchObject({
       majority: [1 / 3, 2 / 3, 0],
       weighted: [1 / 3, 2 / 3, 1],
