@@ -1,5 +1,6 @@
 /** Values computed outside this program, and the rules for ties. */
 import { describe, expect, it } from "vitest";
+import { puct, uct, wuUct } from "../../services/search/bandit.ts";
 import { passAtK, passHatK } from "../../services/search/estimators.ts";
 import type { Candidate } from "../../services/search/program.ts";
 import { rootPrefix, Search } from "../../services/search/search.ts";
@@ -7,7 +8,7 @@ import { byScore, scoreOf, selectByVote, topK } from "../../services/search/sele
 import { beamSearch } from "../../services/search/strategies/beam-search.ts";
 import { bestOfN } from "../../services/search/strategies/best-of-n.ts";
 import { firstCorrect } from "../../services/search/strategies/first-correct.ts";
-import { mcts, uct, wuUct } from "../../services/search/strategies/mcts.ts";
+import { mcts } from "../../services/search/strategies/mcts.ts";
 import { selfConsistency } from "../../services/search/strategies/self-consistency.ts";
 import { withDefaults } from "../../services/search/strategy.ts";
 import { PROBLEM } from "./drive.ts";
@@ -45,6 +46,10 @@ describe("UCT", () => {
   it("is 1.694500 for Q=.6, N=20, n=5, c=1.414", () => {
     // oxlint-disable-next-line oxc/approx-constant -- the vector says 1.414, not the square root of 2
     expect(uct(0.6, { parent: 20, child: 5, explore: 1.414 })).toBeCloseTo(1.6945, 6);
+  });
+
+  it("with a prior of .3 is .879747", () => {
+    expect(puct(0.6, { parent: 20, child: 5, explore: 1, prior: 0.3 })).toBeCloseTo(0.879747, 6);
   });
 
   it("with unobserved samples is 1.552898 for O_p=4, O_c=2, beta=1", () => {

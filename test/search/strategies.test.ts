@@ -98,6 +98,16 @@ const PARAMETERS: Readonly<Record<string, StrategyCase["parameters"]>> = {
   mcts: [
     { simulations: 30, parallel: 6, expand: 3, max_steps: 3, step_stop: ["\n"] },
     { simulations: 25, parallel: 2, expand: 4, max_steps: 2, step_stop: ["\n"], stop_when: "never" },
+    { simulations: 25, parallel: 4, max_steps: 3, step_stop: ["\n"], select: "uct", answer: "most-visited" },
+    {
+      simulations: 25,
+      parallel: 4,
+      max_steps: 2,
+      step_stop: ["\n"],
+      select: "puct",
+      answer: "vote",
+      backup: "max",
+    },
   ],
   "prompt-chain": [
     { n: 3 },

@@ -1,8 +1,11 @@
 import { finish, isTerminal } from "../candidate.ts";
 import { graver, judge, openGroup, sample } from "../operations.ts";
-import type { Candidate, Loss, Prefix, Program } from "../program.ts";
-import { scoreOf, selectHighest } from "../selection.ts";
-import type { Parameter, Strategy } from "../strategy.ts";
+import type { Candidate, Loss, Outcome, Prefix, Program } from "../program.ts";
+import { backUp, launch, plant, selectNode, visit } from "../search-tree.ts";
+import type { TreeNode } from "../search-tree.ts";
+import { outcomeOf, scoreOf, selectByVote, selectHighest, topK } from "../selection.ts";
+import { STEPS } from "../steps.ts";
+import type { Parameter, ParameterValues, Strategy } from "../strategy.ts";
 
 const PARAMETERS = {
   simulations: {
@@ -13,7 +16,26 @@ const PARAMETERS = {
     about: "Steps sampled and valued in all.",
   },
   parallel: { type: "integer", default: 8, min: 1, max: 10_000, about: "Simulations in flight at once." },
-  explore: { type: "number", default: 1, min: 0, max: 100, about: "Weight of exploration, beta of WU-UCT." },
+  select: {
+    type: "choice",
+    default: "wu-uct",
+    choices: ["wu-uct", "uct", "puct"],
+    about:
+      "The rule of descent; uct and puct count what is in flight as a loss, puct reads log-probabilities.",
+  },
+  explore: {
+    type: "number",
+    default: 1,
+    min: 0,
+    max: 100,
+    about: "Weight of exploration: beta of WU-UCT, c of UCT, a factor to c(s) of PUCT.",
+  },
+  backup: {
+    type: "choice",
+    default: "mean",
+    choices: ["mean", "max"],
+    about: "The value of a node from the simulations through it.",
+  },
   expand: {
     type: "integer",
     default: 2,
@@ -29,81 +51,81 @@ const PARAMETERS = {
     about:
       "C of progressive widening: another step of a prefix while fewer than C * sqrt(its simulations) were sampled.",
   },
-  max_steps: { type: "integer", default: 40, min: 1, max: 1000, about: "Steps of a path at most." },
-  step_stop: { type: "strings", default: ["\n\n"], about: "Strings that end a step." },
+  ...STEPS,
   stop_when: {
     type: "choice",
     default: "correct",
     choices: ["correct", "never"],
     about: "correct: stop at the first path that verifies; never: run all simulations.",
   },
+  answer: {
+    type: "choice",
+    default: "highest-score",
+    choices: ["highest-score", "most-visited", "vote"],
+    about:
+      "Of finished paths. most-visited: where most simulations ended; vote: each weighs its score times these.",
+  },
 } as const satisfies Readonly<Record<string, Parameter>>;
 
-/** A path in the tree: the prompt, or open steps that have a value. */
-interface TreeNode {
-  readonly prefix: Prefix;
-  readonly parent: TreeNode | null;
-  /** Steps from the prompt. */
-  readonly depth: number;
-  readonly children: TreeNode[];
-  /** N(s): simulations through it that came back, and the sum of their values. */
-  visits: number;
-  total: number;
-  /** O(s): simulations through it that were launched and have not come back. */
-  inFlight: number;
-  /** Simulations launched at it: steps sampled from its prefix. */
-  expanded: number;
-}
+type Values = ParameterValues<typeof PARAMETERS>;
 
 /** A step that was sampled before; its node is null while it is being valued, or when it ended its path. */
 interface Known {
   value: number | null;
   node: TreeNode | null;
+  /** Once it is a finished path that is judged. */
+  candidate: Candidate | null;
+  /** Simulations that ended in it. */
+  samples: number;
 }
+
+type Finished = Known & { readonly candidate: Candidate };
 
 /** What a simulation brought back; a null value leaves no trace in the tree. */
 interface Simulated {
   readonly value: number | null;
-  readonly candidate: Candidate | null;
+  /** The path that it was the first to finish. */
+  readonly finished: Finished | null;
 }
 
 /**
- * Monte Carlo tree search with WU-UCT. Selection descends from the prompt by `wuUct` to a node that may be
- * expanded; an expansion samples `expand` next steps there, each of which is one simulation, valued on
- * arrival: an open step by the process verifier, one that ends its path by the outcome verifier. Values, in
- * [0, 1], are backed up as means. A node may be expanded again while fewer steps were sampled at it than `widen`
- * times the square root of N(s) + O(s): progressive widening, narrow by default so that a few dozen simulations
- * still reach the last step. Finished paths are candidates and are not descended into; the highest score wins, ties go to
- * the simulation launched first. With `stop_when: correct` it stops at the first correct one, which changes
- * no choice where no score passes that of a correct path.
+ * Monte Carlo tree search, many simulations in flight. Selection descends from the prompt by WU-UCT, UCT or PUCT to a node that
+ * may be expanded (`selectNode`); an expansion samples `expand` next steps there, each of which is one simulation, valued on
+ * arrival: an open step by the process verifier, one that ends its path by the outcome verifier. Values, in [0, 1], are backed up
+ * as means or maxima. Widening is narrow by default, so that a few dozen simulations still reach the last step; beside it a fresh
+ * step competes with the old ones, so that a node whose steps are all bad gets others. Finished paths are candidates and are not
+ * descended into; `answer` says which wins, ties go to the higher score and then to the simulation launched first. With
+ * `stop_when: correct` it stops at the first correct one. A lost simulation leaves no trace in the tree.
  */
 export const mcts: Strategy<typeof PARAMETERS> = {
   name: "mcts",
-  version: 1,
+  version: 2,
   about: "Monte Carlo tree search over steps, guided by a process verifier, many simulations in flight.",
-  paper: "Liu et al. 2020, Watch the Unobserved (WU-UCT), arXiv 1810.11755, equation 4",
+  paper:
+    "Liu et al. 2020, Watch the Unobserved (WU-UCT), arXiv 1810.11755, equation 4; UCT; PUCT as in OpenR, arXiv 2410.09671",
   parameters: PARAMETERS,
   isIndependentSampling: false,
   isOrderAdaptive: true,
   extendsRollouts: true,
-  needs: () => ({ processVerifier: true }),
+  needs: ({ select }) => ({ processVerifier: true, logprobs: select === "puct" }),
   costFormula: "at most simulations rollouts of one step each, and as many verifications",
   cost: ({ simulations }) => ({ rollouts: simulations, verifications: simulations }),
 
-  *search(prompt, { simulations, parallel, explore, expand, widen, max_steps, step_stop, stop_when }) {
+  *search(prompt, parameters) {
+    const { simulations, parallel, expand, max_steps, step_stop, stop_when, answer } = parameters;
     const group = openGroup<Simulated>();
-    const root = plant(prompt, null);
+    const root = plant(prompt, { parent: null, meanLogprob: null });
     const known = new Map<Prefix, Known>();
     /** By simulation: the node that it is of. */
     const origins: TreeNode[] = [];
-    const candidates: Candidate[] = [];
+    const finished: Finished[] = [];
     let lost: Loss | null = null;
     const expansion = (): number => Math.min(expand, parallel, simulations - origins.length);
     for (;;) {
       // No more is asked once the budget has refused something; what is in flight still comes back.
       const window = lost?.reason === "budget" ? 0 : parallel;
       for (let size = expansion(); size > 0 && root.inFlight + size <= window; size = expansion()) {
-        const node = select(root, { explore, widen });
+        const node = selectNode(root, parameters);
         launch(node, size);
         for (let i = 0; i < size; i++) {
           const isLast = node.depth === max_steps - 1;
@@ -112,96 +134,42 @@ export const mcts: Strategy<typeof PARAMETERS> = {
         }
       }
       const member = yield* group.next();
-      if (member === null) return selectHighest(candidates, lost);
+      if (member === null) return chosen(finished, { answer, lost });
       // Every member was added with its node in `origins`.
       const node = origins[member.index] as TreeNode;
       backUp(node, member.value?.value ?? null);
       if (member.lost !== null) lost = graver(lost, member.lost);
-      const candidate = member.value?.candidate ?? null;
-      if (candidate !== null) candidates.push(candidate);
-      if (stop_when === "correct" && candidate?.verdict?.verdict === "correct") {
+      const ended = member.value?.finished ?? null;
+      if (ended !== null) finished.push(ended);
+      if (stop_when === "correct" && ended?.candidate.verdict?.verdict === "correct") {
         yield* group.cancelAll();
-        return selectHighest(candidates, lost);
+        return outcomeOf(ended.candidate, "first-correct");
       }
     }
   },
 };
 
-interface Counts {
-  /** Visits of the node, and of its child. */
-  readonly parent: number;
-  readonly child: number;
-  /** The weight of exploration. */
-  readonly explore: number;
-}
-
-/** UCT: Q(s') + c sqrt(ln N(s) / N(s')). */
-export function uct(value: number, counts: Counts): number {
-  return value + counts.explore * Math.sqrt(Math.log(counts.parent) / counts.child);
-}
-
-/**
- * WU-UCT, equation 4: V(s') + beta sqrt(2 ln(N(s) + O(s)) / (N(s') + O(s'))). Each count is N + O of its
- * node.
- */
-export function wuUct(value: number, counts: Counts): number {
-  return value + counts.explore * Math.sqrt((2 * Math.log(counts.parent)) / counts.child);
-}
-
-function plant(prefix: Prefix, parent: TreeNode | null): TreeNode {
-  const depth = parent === null ? 0 : parent.depth + 1;
-  return { prefix, parent, depth, children: [], visits: 0, total: 0, inFlight: 0, expanded: 0 };
-}
-
-function mayExpand(node: TreeNode, widen: number): boolean {
-  return node.children.length === 0 || node.expanded < widen * Math.sqrt(node.visits + node.inFlight);
-}
-
-/** The node to expand next. */
-function select(
-  root: TreeNode,
-  { explore, widen }: { readonly explore: number; readonly widen: number },
-): TreeNode {
-  let node = root;
-  while (!mayExpand(node, widen)) node = bestChild(node, explore);
-  return node;
-}
-
-/** The child with the highest WU-UCT; ties go to the one that was valued first. */
-function bestChild(node: TreeNode, explore: number): TreeNode {
-  const parent = node.visits + node.inFlight;
-  const urgency = (child: TreeNode): number =>
-    wuUct(child.total / child.visits, { parent, child: child.visits + child.inFlight, explore });
-  const [first, ...others] = node.children;
-  // A node that may not be expanded has children.
-  let best = first as TreeNode;
-  let highest = urgency(best);
-  for (const child of others) {
-    const value = urgency(child);
-    if (value <= highest) continue;
-    best = child;
-    highest = value;
+/** The outcome among finished paths, each with how many simulations ended in it. */
+function chosen(
+  finished: readonly Finished[],
+  { answer, lost }: { readonly answer: Values["answer"]; readonly lost: Loss | null },
+): Outcome {
+  const candidates = finished.map(({ candidate }) => candidate);
+  if (answer === "highest-score" || finished.length === 0) return selectHighest(candidates, lost);
+  if (answer === "vote") {
+    const ballots = finished.map(({ candidate, samples }) => ({
+      candidate,
+      weight: samples * Math.max(0, candidate.score ?? 0),
+    }));
+    return selectByVote(ballots, "weighted-vote");
   }
-  return best;
-}
-
-/** Incomplete update: `size` simulations leave from this node. */
-function launch(from: TreeNode, size: number): void {
-  from.expanded += size;
-  for (let node: TreeNode | null = from; node !== null; node = node.parent) node.inFlight += size;
-}
-
-/** Complete update: one simulation from this node is back. */
-function backUp(from: TreeNode, value: number | null): void {
-  for (let node: TreeNode | null = from; node !== null; node = node.parent) {
-    node.inFlight--;
-    if (value !== null) visit(node, value);
-  }
-}
-
-function visit(node: TreeNode, value: number): void {
-  node.visits++;
-  node.total += value;
+  const most = finished.reduce((known, { samples }) => Math.max(known, samples), 0);
+  const [best] = topK(
+    finished.filter(({ samples }) => samples === most).map(({ candidate }) => candidate),
+    1,
+  );
+  // Some path has as many as the most have.
+  return outcomeOf(best as Candidate, "most-visited");
 }
 
 interface SimulationOptions {
@@ -218,25 +186,26 @@ interface SimulationOptions {
  */
 function* simulate(node: TreeNode, { index, stop, isLast, known }: SimulationOptions): Program<Simulated> {
   const rollout = yield* sample(node.prefix, { stop });
-  const { ask } = rollout;
+  const { ask, meanLogprob } = rollout;
   const prefix = node.prefix.extend(rollout.text, ask);
   const before = known.get(prefix);
   if (before !== undefined) {
+    before.samples++;
     if (before.node !== null && before.value !== null) visit(before.node, before.value);
-    return { value: before.value, candidate: null };
+    return { value: before.value, finished: null };
   }
-  const step: Known = { value: null, node: null };
+  const step: Known = { value: null, node: null, candidate: null, samples: 1 };
   known.set(prefix, step);
   if (isTerminal(rollout, { isLast })) {
     const candidate = yield* finish({ index, prefix, ask });
     step.value = candidate.score;
-    return { value: step.value, candidate };
+    return { value: step.value, finished: Object.assign(step, { candidate }) };
   }
   step.value = scoreOf(yield* judge({ role: "process", prefix, of: ask }));
   if (step.value !== null) {
-    step.node = plant(prefix, node);
+    step.node = plant(prefix, { parent: node, meanLogprob });
     visit(step.node, step.value);
     node.children.push(step.node);
   }
-  return { value: step.value, candidate: null };
+  return { value: step.value, finished: null };
 }
