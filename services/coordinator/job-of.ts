@@ -25,7 +25,7 @@ export function jobOf(
       ...base,
       id: `r${hash}`,
       kind: "rollout",
-      prefix: task.segmentsOf(first.ask.prefix),
+      prefix: task.segments.of(first.ask.prefix),
       depth: first.ask.prefix.depth,
       sampling: samplingOf(task.arm.sampling, first.ask.options),
       asks: asks.flatMap(({ ask }) =>
@@ -37,11 +37,11 @@ export function jobOf(
     ...base,
     id: `v${hash}`,
     kind: "verification",
-    problemData: task.writtenSegment(JSON.stringify(task.problem)),
-    verifier: task.writtenSegment(JSON.stringify(task.routes.specOf(first.ask))),
+    problemData: task.segments.written(JSON.stringify(task.problem)),
+    verifier: task.segments.written(JSON.stringify(task.routes.specOf(first.ask))),
     asks: asks.flatMap(({ ask }) =>
       ask.kind === "verify"
-        ? [{ id: ask.id, candidate: task.candidateOf(ask), seed: task.verifierSeedOf(ask) }]
+        ? [{ id: ask.id, candidate: task.segments.candidateOf(ask), seed: task.verifierSeedOf(ask) }]
         : [],
     ),
   };

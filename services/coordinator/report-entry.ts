@@ -1,6 +1,6 @@
 /** What a worker reported, as the journal keeps it. Pure. */
 import { type AttemptUsage, NO_TOKENS, type Report } from "../queue/job.ts";
-import type { Ask } from "../search/program.ts";
+import type { Ask, Loss } from "../search/program.ts";
 import { NOTHING, type Amount } from "./ledger.ts";
 import type { TaskEntry } from "./past.ts";
 import type { OpenAsk } from "./backlog.ts";
@@ -52,4 +52,10 @@ export function isOverrun({ usage }: Report, { reservation }: OpenAsk): boolean 
 export function isOutdated({ job, result }: Report, open: OpenAsk): boolean {
   const isLeft = result.kind === "failure" || (result.kind === "cancelled" && !open.isWithdrawn);
   return isLeft && open.job !== job;
+}
+
+/** Why the ledger will never reserve what an ask would cost. */
+export function budgetLoss({ rollouts, completionTokens }: Amount): Loss {
+  const spent = `${rollouts} rollouts and ${completionTokens} completion tokens are spent`;
+  return { reason: "budget", message: `the sweep's budget has no room for another rollout: ${spent}` };
 }

@@ -16,7 +16,7 @@ import type { ElapsedEntry, LossEntry, OrderEntry, SpentEntry } from "./journal-
 import { NOTHING } from "./ledger.ts";
 import type { Past, TaskEntry } from "./past.ts";
 import { tryRenderPrompt } from "./sweep-file/prompt-template.ts";
-import { costOf, entryOf, isAnswerTo, isOutdated, isOverrun } from "./report-entry.ts";
+import { budgetLoss, costOf, entryOf, isAnswerTo, isOutdated, isOverrun } from "./report-entry.ts";
 import { RunFiles } from "./run-files.ts";
 import type { RunParts } from "./run-parts.ts";
 import type { Summary, SweepEvent, SweepState, SweepStatus } from "./status.ts";
@@ -84,7 +84,7 @@ export class Run implements SweepRun, JobOwner {
       dispatcher: options.parts.dispatcher,
       ledger: options.past.ledger,
       owner: this,
-      outOfBudget: (task, open) => this.#lose(task, open, this.#budgetLoss()),
+      outOfBudget: (task, open) => this.#lose(task, open, budgetLoss(options.past.ledger.charged)),
       onMissing: (message) => this.notice(message),
     });
     this.ended = new Promise((resolve, reject) => {
@@ -410,7 +410,7 @@ export class Run implements SweepRun, JobOwner {
   #letGo(task: TaskRun): void {
     const { dispatcher, segments } = this.#parts;
     for (const open of task.asks.values()) if (open.job !== null) dispatcher.settled(open.job, open.ask.id);
-    for (const id of task.segmentIds) segments.release(id);
+    for (const id of task.segments.ids) segments.release(id);
     for (const host of task.homes.values()) dispatcher.placed(host, -1);
   }
 
@@ -484,12 +484,6 @@ export class Run implements SweepRun, JobOwner {
 
   get #elapsedMs(): number {
     return this.#past.elapsedMs + this.#attemptMs;
-  }
-
-  #budgetLoss(): LossEntry["loss"] {
-    const { charged } = this.#past.ledger;
-    const spent = `${charged.rollouts} rollouts and ${charged.completionTokens} completion tokens are spent`;
-    return { reason: "budget", message: `the sweep's budget has no room for another rollout: ${spent}` };
   }
 
   /** What the user ordered holds after a crash of the coordinator too. */

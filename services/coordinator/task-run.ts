@@ -8,17 +8,17 @@
  */
 import { messageOf } from "../runtime/errors.ts";
 import { createRandom, deriveSeed } from "../runtime/random.ts";
-import type { PromptPiece, Segment, SegmentId } from "../queue/job.ts";
+import type { Segment } from "../queue/job.ts";
 import type { Answer, AskId, Candidate, Prefix, SampleAsk, VerifyAsk } from "../search/program.ts";
 import { rootPrefix, Search, type Step } from "../search/search.ts";
 import { Backlog, type OpenAsk } from "./backlog.ts";
 import type { AnswerEntry, LossEntry, SpentEntry } from "./journal-entry.ts";
 import { rolloutLine, type RolloutRow } from "./rollout-row.ts";
 import type { Route, Routes } from "./routes.ts";
-import { segmentId } from "./segment-store.ts";
 import { estimateTask } from "./task-estimates.ts";
 import type { Arm, Problem } from "./sweep.ts";
 import type { Usage } from "./status.ts";
+import { TaskSegments } from "./task-segments.ts";
 import type { SettledState, TaskTally } from "./tally.ts";
 import {
   addKnown,
@@ -55,13 +55,9 @@ export class TaskRun {
   readonly problem: Problem;
   readonly asks = new Map<AskId, OpenAsk>();
   readonly routes: Routes;
+  readonly segments: TaskSegments;
   readonly #search: Search;
-  readonly #root: Prefix;
   readonly #sweepSeed: number;
-  readonly #retain: (segment: Segment) => void;
-  readonly #segments = new Map<Prefix, SegmentId>();
-  readonly #addresses = new Map<Prefix, SegmentId>();
-  readonly #written = new Map<string, SegmentId>();
   readonly #waiting = new Map<Route, Backlog>();
   readonly #rows = new Map<AskId, RolloutRow>();
   /** Answers that the search holds back until their turn (`deterministic`): they become rows when they are told. */
@@ -84,10 +80,13 @@ export class TaskRun {
     this.arm = options.arm;
     this.problem = options.problem;
     this.routes = options.routes;
-    this.#retain = options.retain;
     this.#sweepSeed = options.sweepSeed;
     const root = rootPrefix(options.prompt);
-    this.#root = root;
+    this.segments = new TaskSegments({
+      root,
+      retain: options.retain,
+      resultOf: (ask) => this.#rows.get(ask)?.entry.result,
+    });
     const { strategy, parameters } = options.arm;
     // The parameters were validated against the strategy's own declaration when the sweep was parsed.
     const { id, prompt, metadata } = options.problem;
@@ -176,62 +175,6 @@ export class TaskRun {
     return deriveSeed(this.#sweepSeed, this.id, ask.id, ask.role);
   }
 
-  /** The segments of a prefix, root first. */
-  segmentsOf(prefix: Prefix): readonly SegmentId[] {
-    const ids: SegmentId[] = [];
-    for (const node of pathOf(prefix)) {
-      let id = this.#segments.get(node);
-      if (id === undefined) {
-        const piece = this.#pieceOf(node);
-        id = segmentId(ids.at(-1) ?? null, piece);
-        this.#segments.set(node, id);
-        this.#retain({ id, ...piece });
-      }
-      ids.push(id);
-    }
-    return ids;
-  }
-
-  /** With the token ids that it was sampled as, where its rollout is this whole piece and the engine said them. */
-  #pieceOf({ text, ask }: Prefix): PromptPiece {
-    const result = ask === null ? undefined : this.#rows.get(ask)?.entry.result;
-    const isWhole = result?.kind === "rollout" && result.tokens !== undefined && result.text === text;
-    return isWhole ? { text, tokens: result.tokens } : { text };
-  }
-
-  /**
-   * What a verifier is shown of a path. A path behind a prompt that the program wrote is shown to the sweep's verifiers as
-   * what was said behind it, of the problem's own prompt.
-   */
-  candidateOf({ role, prefix }: VerifyAsk): readonly SegmentId[] {
-    const path = this.segmentsOf(prefix);
-    const isAsItStands = role === "likelihood" || role === "tool";
-    if (isAsItStands || prefix.depth + 1 === path.length) return path;
-    return [...this.segmentsOf(this.#root), ...path.slice(1)];
-  }
-
-  /** The content address of a prefix's text alone: how records find it again, whatever tokens an engine made of it. */
-  #addressOf(prefix: Prefix): SegmentId {
-    let address: SegmentId | null = null;
-    for (const node of pathOf(prefix)) {
-      const known: SegmentId = this.#addresses.get(node) ?? segmentId(address, { text: node.text });
-      this.#addresses.set(node, known);
-      address = known;
-    }
-    return address ?? "";
-  }
-
-  /** A segment of its own, no continuation of anything: the problem, or a verifier's specification. */
-  writtenSegment(text: string): SegmentId {
-    let id = this.#written.get(text);
-    if (id === undefined) {
-      id = segmentId(null, { text });
-      this.#written.set(text, id);
-      this.#retain({ id, text });
-    }
-    return id;
-  }
-
   /** What the task ended as, unless it was cancelled from outside. */
   get settledState(): SettledState {
     if (this.#error !== null) return "failed";
@@ -292,7 +235,7 @@ export class TaskRun {
     const rows = [...this.#rows.values()].toSorted((a, b) => a.issued - b.issued);
     return rows.map((row) => {
       const { ask } = row;
-      const place = { seed: this.seedOf(ask), prefix: this.#addressOf(ask.prefix) };
+      const place = { seed: this.seedOf(ask), prefix: this.segments.addressOf(ask.prefix) };
       return rolloutLine(row, { task: this.id, problem: this.problem.id, strategy: this.arm.id, ...place });
     });
   }
@@ -307,11 +250,6 @@ export class TaskRun {
 
   get verifications(): number {
     return this.#verifications;
-  }
-
-  /** Every segment id that the task retains. */
-  get segmentIds(): readonly SegmentId[] {
-    return [...this.#segments.values(), ...this.#written.values()];
   }
 
   /** The verdict on what was selected; null when nothing was, or nothing judged it. */
@@ -452,13 +390,6 @@ export class TaskRun {
     }
     return { ...this.#usage, pruned_tokens: pruned };
   }
-}
-
-/** The pieces of a prefix, root first. */
-function pathOf(prefix: Prefix): readonly Prefix[] {
-  const path: Prefix[] = [];
-  for (let node: Prefix | null = prefix; node !== null; node = node.parent) path.push(node);
-  return path.toReversed();
 }
 
 function answerOf(entry: AnswerEntry): Answer {
