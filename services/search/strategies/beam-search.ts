@@ -60,8 +60,8 @@ type Path =
  * floor(N/M), at least one, by agg(s_1..s_t); ties go to the lowest index, which numbers all sampled steps in the
  * order of asking. Paths that end leave the beam but do not narrow it, and are judged by the outcome verifier
  * while the next round runs; the highest score wins. With a lookahead of k, s_t is the score of the path with k more
- * steps, sampled at temperature 0 once a round's equal texts are known, and then forgotten. A lost step narrows its round; a lost lookahead ends there,
- * and what was reached is scored.
+ * steps, sampled at temperature 0 once a round's equal texts are known, and then forgotten. A lost step narrows its
+ * round; a lost lookahead ends there, and what was reached is scored.
  */
 export const beamSearch: Strategy<typeof PARAMETERS> = {
   name: "beam-search",

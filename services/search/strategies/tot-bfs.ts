@@ -1,22 +1,14 @@
-import { drawIndex } from "../chance.ts";
 import { finish } from "../candidate.ts";
+import { drawIndex } from "../chance.ts";
 import { draw, gather, graver } from "../operations.ts";
 import type { Loss, Program } from "../program.ts";
 import { selectHighest } from "../selection.ts";
 import { distinctPaths, sampleWithin } from "../steps.ts";
 import type { Parameter, ParameterValues, Strategy } from "../strategy.ts";
 import { fillTemplate } from "../template.ts";
+import { checkThoughts, thoughtCost, THOUGHTS } from "../thought-parameters.ts";
 import { VOTE } from "../thought-templates.ts";
-import {
-  checkThoughts,
-  firstThought,
-  nextThoughts,
-  promptFor,
-  rate,
-  startThinking,
-  thoughtCost,
-  THOUGHTS,
-} from "../thoughts.ts";
+import { firstThought, nextThoughts, promptFor, rate, startThinking } from "../thoughts.ts";
 import type { RatedThought, Thinking, Thought, Thoughts } from "../thoughts.ts";
 
 const PARAMETERS = {

@@ -3,14 +3,8 @@ import { graver } from "../operations.ts";
 import type { Candidate, Loss } from "../program.ts";
 import { selectHighest } from "../selection.ts";
 import type { Parameter, Strategy } from "../strategy.ts";
-import {
-  checkThoughts,
-  expandThought,
-  firstThought,
-  startThinking,
-  thoughtCost,
-  THOUGHTS,
-} from "../thoughts.ts";
+import { checkThoughts, thoughtCost, THOUGHTS } from "../thought-parameters.ts";
+import { expandThought, firstThought, startThinking } from "../thoughts.ts";
 import type { RatedThought } from "../thoughts.ts";
 
 const PARAMETERS = {
