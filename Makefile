@@ -1,7 +1,7 @@
 # Every target sets up what it needs. `make` alone lists them.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check cluster bench generate format model-eval clean
+.PHONY: help setup demo test check cluster bench generate format model-eval strategies clean
 
 NOW := $(shell date +%Y%m%d-%H%M%S)
 COPPICE := npm run -s coppice --
@@ -17,8 +17,9 @@ node_modules/.installed: package.json package-lock.json
 demo: setup ## search 48 held-out Game-of-24 puzzles with a small language model in this process
 	$(COPPICE) run examples/game24.yaml --set output=runs/demo-$(NOW)
 
-test: setup check ## all checks and tests; installs Redis from the system's packages where it is missing and it may
+test: setup check ## all checks and tests; installs Redis and bubblewrap from the system's packages where they are missing and it may
 	@deploy/ensure-redis.sh
+	@deploy/ensure-bubblewrap.sh
 	npm run -s test
 
 check: setup ## types, lint, format, generated code
@@ -30,8 +31,9 @@ cluster: setup ## the demo as separate processes: Redis, a coordinator, two roll
 	@deploy/ensure-redis.sh
 	npm run -s cluster -- examples/game24.yaml --set output=runs/cluster-$(NOW)
 
-bench: setup ## benchmarks: search core, lanes, link, journal, embedded host
+bench: setup ## benchmarks: search core, lanes, link, journal, embedded host, sandbox
 	@deploy/ensure-redis.sh
+	@deploy/ensure-bubblewrap.sh
 	npm run -s bench
 
 generate: setup ## generate the wire code from proto/
@@ -40,9 +42,14 @@ generate: setup ## generate the wire code from proto/
 format: setup ## format the code
 	npm run -s format
 
-model-eval: setup ## the small model on the published test puzzles (needs ../shared/data): pass@k of best-of-64
-	@mkdir -p runs && sed -n '901,1000p' ../shared/data/game24/puzzles.jsonl > runs/held-out.jsonl
+runs/held-out.jsonl: ../shared/data/game24/puzzles.jsonl
+	@mkdir -p runs && sed -n '901,1000p' $< > $@
+
+model-eval: setup runs/held-out.jsonl ## the small model on the published test puzzles (needs ../shared/data): pass@k of best-of-64
 	$(COPPICE) run models/game24/held-out.yaml --set output=runs/held-out-$(NOW)
+
+strategies: setup runs/held-out.jsonl ## every strategy that the small model can follow, at equal tokens, on the same puzzles
+	$(COPPICE) run models/game24/strategies.yaml --set output=runs/strategies-$(NOW)
 
 clean: ## remove what make built (not runs/)
 	rm -rf node_modules

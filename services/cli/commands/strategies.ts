@@ -1,6 +1,8 @@
 /** `coppice strategies`: every strategy, its paper, its parameters with their defaults, and what a task of it costs. */
 import type { Command } from "commander";
 import type { Needs, Parameter, ParameterValues, Strategy } from "../../search/strategy.ts";
+import { CoppiceError } from "../../runtime/errors.ts";
+import { suggestion } from "../../runtime/nearest.ts";
 import { strategyOption } from "../options.ts";
 import { EXIT } from "../exit-status.ts";
 import type { Shell } from "../shell.ts";
@@ -10,15 +12,36 @@ export function strategiesCommand(program: Command, shell: Shell, exit: (status:
   program
     .command("strategies")
     .description("list the strategies: parameters, defaults, paper, cost of a task")
+    .argument("[names...]", "these only, with long defaults in full")
     .addOption(strategyOption())
     .option("--json", "as JSON, for programs")
-    .action(async (options: { readonly json?: boolean; readonly strategy: readonly string[] }) => {
+    .action(async (names: readonly string[], options: StrategiesOptions) => {
       const { strategies } = await catalogueWith(options.strategy, shell.cwd);
-      const all = [...strategies.values()];
-      if (options.json === true) shell.out(JSON.stringify(all.map(describe), null, 2));
-      else for (const line of all.flatMap(lines)) shell.out(line);
+      const chosen =
+        names.length === 0 ? [...strategies.values()] : names.map((name) => find(name, strategies));
+      const shown = names.length === 0 ? DEFAULT_CHARS_SHOWN : Infinity;
+      if (options.json === true) shell.out(JSON.stringify(chosen.map(describe), null, 2));
+      else for (const line of chosen.flatMap((strategy) => lines(strategy, shown))) shell.out(line);
       exit(EXIT.settled);
     });
+}
+
+interface StrategiesOptions {
+  readonly json?: boolean;
+  readonly strategy: readonly string[];
+}
+
+/** Characters of a default that are shown in the list of all strategies. */
+const DEFAULT_CHARS_SHOWN = 60;
+
+function find(name: string, strategies: ReadonlyMap<string, Strategy>): Strategy {
+  const strategy = strategies.get(name);
+  if (strategy !== undefined) return strategy;
+  const hint = suggestion(name, [...strategies.keys()]);
+  throw new CoppiceError(
+    "not_found",
+    `expected the name of a strategy, found ${JSON.stringify(name)}${hint}`,
+  );
 }
 
 function describe(strategy: Strategy): Readonly<Record<string, unknown>> {
@@ -37,7 +60,7 @@ function describe(strategy: Strategy): Readonly<Record<string, unknown>> {
   };
 }
 
-function lines(strategy: Strategy): readonly string[] {
+function lines(strategy: Strategy, defaultChars: number): readonly string[] {
   const defaults = defaultsOf(strategy);
   const { rollouts, verifications } = strategy.cost(defaults);
   const needs = needsText(strategy.needs(defaults));
@@ -48,7 +71,7 @@ function lines(strategy: Strategy): readonly string[] {
     `  by default at most ${rollouts} rollouts and ${verifications} verifications per task${needs}`,
     ...Object.entries(strategy.parameters).map(
       ([name, parameter]) =>
-        `    ${name} (${typeOf(parameter)}, default ${JSON.stringify(parameter.default)}): ${parameter.about}`,
+        `    ${name} (${typeOf(parameter)}, default ${cut(JSON.stringify(parameter.default), defaultChars)}): ${parameter.about}`,
     ),
     "",
   ];
@@ -67,6 +90,10 @@ function needsText({
     ...(tools.length > 0 ? [`the tools ${tools.join(", ")}`] : []),
   ];
   return needs.length === 0 ? "" : `; needs ${needs.join(" and ")}`;
+}
+
+function cut(text: string, charsMax: number): string {
+  return text.length <= charsMax ? text : `${text.slice(0, charsMax).toWellFormed()}...`;
 }
 
 function typeOf(parameter: Parameter): string {
