@@ -112,7 +112,8 @@ export function hostCheck(spec: HostSpec, model: string | null, shell: Shell): C
         const facts = await driver.probe(signal);
         const context =
           facts.contextTokens === null ? "context unknown" : `context ${facts.contextTokens} tokens`;
-        return `serves "${facts.model}", ${context}, ${facts.concurrency} rollouts at once`;
+        const can = facts.can.length === 0 ? "" : `; beside sampling it can do ${facts.can.join(", ")}`;
+        return `serves "${facts.model}", ${context}, ${facts.concurrency} rollouts at once${can}`;
       } finally {
         await driver.close();
       }

@@ -114,7 +114,7 @@ describe("openai driver: what it sends and reads", () => {
       kvCapacityTokens: 16_000,
       contextTokens: 4096,
       reportsCachedTokens: true,
-      can: ["score"],
+      can: ["score", "likelihood", "tokens", "logprobs", "beam-search", "json-schema", "regex", "grammar"],
     });
     const llama = await open({ kind: "llama-server" });
     expect(await llama.driver.probe(never)).toMatchObject({
@@ -126,7 +126,10 @@ describe("openai driver: what it sends and reads", () => {
 
   it("probes a host whose context is too short for the usual probe", async () => {
     const { driver } = await open({ kind: "vllm", promptCharsMax: 20 });
-    expect(await driver.probe(never)).toMatchObject({ model: "tiny", can: ["score"] });
+    expect(await driver.probe(never)).toMatchObject({
+      model: "tiny",
+      can: expect.arrayContaining(["score", "likelihood"]),
+    });
   });
 
   it("says that cached tokens are unknown where the server does not report them", async () => {
@@ -172,7 +175,10 @@ describe("openai driver: what it sends and reads", () => {
 
   it("says that it cannot score where logprobs are refused", async () => {
     const { driver } = await open({ topLogprobs: null });
-    expect(await driver.probe(never)).toMatchObject({ can: [], reportsCachedTokens: true });
+    expect(await driver.probe(never)).toMatchObject({
+      can: ["tokens", "beam-search", "json-schema", "regex", "grammar"],
+      reportsCachedTokens: true,
+    });
     await expect(
       driver.score({ pieces: [{ text: "?" }], positive: "a", negative: "b" }, never),
     ).rejects.toMatchObject({

@@ -5,6 +5,7 @@
 import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
 import { createRandom, deriveSeed } from "../../services/runtime/random.ts";
+import { BEGIN, decode, encode, END, idOf, logprobOf, WORDS } from "./toy-tokenizer.ts";
 
 export type ServerKind = "vllm" | "sglang" | "llama-server" | "other";
 
@@ -37,6 +38,12 @@ export interface OpenaiServerOptions {
   readonly promptCharsMax?: number;
   /** Log-probabilities of the token after any prompt; null: logprobs are refused with 400. */
   readonly topLogprobs?: Readonly<Record<string, number>> | null;
+  /** What vLLM says of itself; 0.12.0 by default. */
+  readonly version?: string;
+  /** Takes options that it does not know without a word. */
+  readonly ignoresExtras?: boolean;
+  /** A reward model: completes nothing, and says this of a text, a row for each step. */
+  readonly reward?: (input: string) => readonly (readonly number[])[];
 }
 
 export interface OpenaiServer {
@@ -57,14 +64,14 @@ export interface OpenaiServer {
 /** A prompt with this mark is answered by one chunk and then silence, until the client goes away. */
 export const HOLD = "[hold]";
 
-const WORDS = ["10", " - 4", " = 6", " left", " 5", " 6", " 6", "\n", " so"] as const;
 /** Chance that the model ends the text itself, at each token. */
 const END_CHANCE = 0.02;
 const CHARS_PER_TOKEN = 4;
 const BLOCK_TOKENS = 16;
 
+/** What the driver under test sends; what is not named here is read by name. */
 interface Body extends Readonly<Record<string, unknown>> {
-  readonly prompt: string;
+  readonly prompt: string | readonly number[];
   readonly seed?: number;
   readonly max_tokens?: number;
   readonly n_predict?: number;
@@ -72,7 +79,11 @@ interface Body extends Readonly<Record<string, unknown>> {
   readonly stream?: boolean;
   readonly stream_options?: { readonly include_usage?: boolean; readonly continuous_usage_stats?: boolean };
   readonly logprobs?: number;
+  readonly n?: number;
 }
+
+/** A body whose prompt is read: by the server's own tokenizer where it came as token ids. */
+type Read = Body & { readonly prompt: string; readonly ids: readonly number[] };
 
 interface Generated {
   readonly tokens: readonly string[];
@@ -107,13 +118,22 @@ export async function startOpenaiServer(options: OpenaiServerOptions): Promise<O
     const isCompletion =
       request.url === "/v1/completions" || (request.url === "/completion" && options.kind === "llama-server");
     if (request.method === "GET") return get(request.url ?? "", response);
-    if (!isCompletion) return json(response, 404, { detail: "Not Found" });
     // The driver under test sends JSON with these fields.
-    const body = JSON.parse(await textOf(request)) as Body;
+    const sent = JSON.parse(await textOf(request)) as Body;
+    if (!isCompletion || options.reward !== undefined) return post(request.url ?? "", sent, response);
+    const body = readBody(sent);
     if (body.prompt.length > (options.promptCharsMax ?? Infinity)) {
       return json(response, 400, { error: { message: "This model's maximum context length is exceeded" } });
     }
-    requests.push(body);
+    if (body["top_k"] !== undefined && !Number.isInteger(body["top_k"]) && options.ignoresExtras !== true)
+      return json(response, 422, {
+        detail: [{ loc: ["body", "top_k"], msg: "Input should be a valid integer" }],
+      });
+    if (typeof body["min_p"] === "string" && options.ignoresExtras !== true)
+      return json(response, 422, {
+        detail: [{ loc: ["body", "min_p"], msg: "Input should be a valid number" }],
+      });
+    requests.push(sent);
     count.open += 1;
     count.openMax = Math.max(count.openMax, count.open);
     response.on("close", () => {
@@ -124,7 +144,7 @@ export async function startOpenaiServer(options: OpenaiServerOptions): Promise<O
       plan.left -= 1;
       return misbehave(plan.how, body, response);
     }
-    if (body.stream === true) await stream(body, response);
+    if (body.stream === true && body["use_beam_search"] !== true) await stream(body, response);
     else whole(body, response);
   }
 
@@ -141,6 +161,8 @@ export async function startOpenaiServer(options: OpenaiServerOptions): Promise<O
         data: [{ id: model, object: "model", owned_by: owner, ...length }],
       });
     }
+    if (path === "/version" && options.kind === "vllm")
+      return json(response, 200, { version: options.version ?? "0.12.0" });
     if (path === "/props" && options.kind === "llama-server") {
       return json(response, 200, { total_slots: 4, default_generation_settings: { n_ctx: 2048 } });
     }
@@ -153,7 +175,47 @@ export async function startOpenaiServer(options: OpenaiServerOptions): Promise<O
     return json(response, 404, { detail: "Not Found" });
   }
 
-  function usageFor(body: Body, completionTokens: number): Record<string, unknown> {
+  /** The routes beside completions. */
+  function post(path: string, body: Readonly<Record<string, unknown>>, response: ServerResponse): void {
+    const isVllm = options.kind === "vllm";
+    const isLlama = options.kind === "llama-server";
+    if (path === "/tokenize" && (isVllm || isLlama)) {
+      const begins = (isVllm ? body["add_special_tokens"] : body["add_special"]) === true;
+      const tokens = encode(String(isVllm ? body["prompt"] : body["content"]), { begins });
+      return json(response, 200, isVllm ? { count: tokens.length, max_model_len: 4096, tokens } : { tokens });
+    }
+    if (path === "/detokenize" && (isVllm || isLlama)) {
+      const text = decode(body["tokens"] as readonly number[]);
+      return json(response, 200, isVllm ? { prompt: text } : { content: text });
+    }
+    const usage = { prompt_tokens: 7, total_tokens: 7, completion_tokens: 0, prompt_tokens_details: null };
+    if (path === "/classify" && isVllm && options.reward !== undefined) {
+      const probs = options.reward(String(body["input"])).at(-1) ?? [];
+      const data = [{ index: 0, label: "LABEL_0", probs, num_classes: probs.length }];
+      return json(response, 200, { id: "classify-1", object: "list", created: 1, model, data, usage });
+    }
+    if (path === "/pooling" && isVllm && options.reward !== undefined && body["task"] === "token_classify") {
+      const data = [{ index: 0, object: "pooling", data: options.reward(String(body["input"])) }];
+      return json(response, 200, { id: "pool-1", object: "list", created: 1, model, data, usage });
+    }
+    if (path === "/classify" && options.kind === "sglang" && options.reward !== undefined) {
+      const embedding = options.reward(String(body["text"])).at(-1);
+      return json(response, 200, {
+        embedding,
+        meta_info: { id: "1", finish_reason: null, prompt_tokens: 7 },
+      });
+    }
+    return json(response, 404, { detail: "Not Found" });
+  }
+
+  /** As the engine would: token ids where it takes them, the text otherwise. */
+  function readBody(body: Body): Read {
+    const { prompt, ...rest } = body;
+    if (typeof prompt === "string") return { ...rest, prompt, ids: encode(prompt, { begins: true }) };
+    return { ...rest, prompt: decode(prompt), ids: prompt };
+  }
+
+  function usageFor(body: Read, completionTokens: number): Record<string, unknown> {
     const promptTokens = Math.ceil(body.prompt.length / CHARS_PER_TOKEN);
     return {
       prompt_tokens: promptTokens,
@@ -170,17 +232,25 @@ export async function startOpenaiServer(options: OpenaiServerOptions): Promise<O
     return Math.floor(tokens / BLOCK_TOKENS) * BLOCK_TOKENS;
   }
 
-  async function stream(body: Body, response: ServerResponse): Promise<void> {
+  async function stream(body: Read, response: ServerResponse): Promise<void> {
     const usage = usageFor(body, 0);
     seen.push(body.prompt);
     response.writeHead(200, { "content-type": "text/event-stream; charset=utf-8" });
     const generated = generate(body);
-    for (const [index, piece] of shownPieces(generated).entries()) {
-      event(response, chunkOf(body, piece, null, { ...usage, completion_tokens: index + 1 }));
+    const asksIds = body["return_token_ids"] === true || body["return_tokens"] === true;
+    const includesStop = body["include_stop_str_in_output"] === true;
+    for (const [index, [piece, token]] of shownPieces(generated, { includesStop }).entries()) {
+      if (piece === "" && !asksIds) continue;
+      event(
+        response,
+        chunkOf(body, { text: piece, token, end: null }, { ...usage, completion_tokens: index + 1 }),
+      );
       await new Promise((resolve) => setImmediate(resolve));
       if (body.prompt.includes(HOLD)) return;
     }
-    event(response, chunkOf(body, "", generated, { ...usage, completion_tokens: generated.tokens.length }));
+    const isOwnEnd = generated.reason === "stop" && generated.stopString === null;
+    const last = { text: "", token: isOwnEnd ? END : null, end: generated };
+    event(response, chunkOf(body, last, { ...usage, completion_tokens: generated.tokens.length }));
     if (options.kind === "llama-server") return void response.end();
     if (body.stream_options?.include_usage === true && options.reportsUsage !== false) {
       event(response, {
@@ -193,22 +263,40 @@ export async function startOpenaiServer(options: OpenaiServerOptions): Promise<O
   }
 
   function chunkOf(
-    body: Body,
-    text: string,
-    end: Generated | null,
+    body: Read,
+    {
+      text,
+      token,
+      end,
+    }: { readonly text: string; readonly token: number | null; readonly end: Generated | null },
     usage: Record<string, unknown>,
   ): Record<string, unknown> {
+    const ids = token === null ? [] : [token];
     if (options.kind === "llama-server") {
       const counts = {
         tokens_evaluated: usage["prompt_tokens"],
         tokens_predicted: usage["completion_tokens"],
       };
-      if (end === null) return { index: 0, content: text, tokens: [], stop: false, id_slot: 0, ...counts };
+      // A stream says the tokens piece by piece, the one that ends the text like the others.
+      const told = body["return_tokens"] === true ? ids : [];
+      const listed = ids.map((id) => ({ id, token: decode([id]), logprob: logprobOf(id), top_logprobs: [] }));
+      const probabilities = body["n_probs"] === 1 ? { completion_probabilities: listed } : {};
+      if (end === null)
+        return {
+          index: 0,
+          content: text,
+          tokens: told,
+          stop: false,
+          id_slot: 0,
+          ...counts,
+          ...probabilities,
+        };
       const stopType = end.reason === "length" ? "limit" : end.stopString === null ? "eos" : "word";
       const timings = { cache_n: cachedOf(body.prompt), prompt_n: 1, predicted_n: end.tokens.length };
       return {
         index: 0,
         content: "",
+        tokens: told,
         stop: true,
         stop_type: stopType,
         stopping_word: end.stopString ?? "",
@@ -216,7 +304,12 @@ export async function startOpenaiServer(options: OpenaiServerOptions): Promise<O
         ...counts,
       };
     }
-    const choice = { index: 0, text, logprobs: null, finish_reason: end?.reason ?? null };
+    const listed =
+      body.logprobs === undefined || token === null
+        ? null
+        : { tokens: [decode(ids)], token_logprobs: ids.map(logprobOf), top_logprobs: [{}], text_offset: [0] };
+    const choice = { index: 0, text, logprobs: listed, finish_reason: end?.reason ?? null };
+    const told = body["return_token_ids"] === true && options.kind === "vllm" ? { token_ids: ids } : {};
     const stopped = end?.stopString ?? null;
     const saying = {
       vllm: { stop_reason: stopped },
@@ -224,14 +317,18 @@ export async function startOpenaiServer(options: OpenaiServerOptions): Promise<O
       other: {},
     };
     const live = body.stream_options?.continuous_usage_stats === true && options.reportsUsage !== false;
-    return { ...envelope(), choices: [{ ...choice, ...saying[options.kind] }], ...(live ? { usage } : {}) };
+    return {
+      ...envelope(),
+      choices: [{ ...choice, ...told, ...saying[options.kind] }],
+      ...(live ? { usage } : {}),
+    };
   }
 
   function envelope(): Record<string, unknown> {
     return { id: "cmpl-1", object: "text_completion", created: 1, model };
   }
 
-  function whole(body: Body, response: ServerResponse): void {
+  function whole(body: Read, response: ServerResponse): void {
     if (body.logprobs !== undefined && options.topLogprobs === null) {
       return json(response, 400, {
         error: { message: "logprobs are not supported", type: "BadRequestError", code: 400 },
@@ -239,6 +336,27 @@ export async function startOpenaiServer(options: OpenaiServerOptions): Promise<O
     }
     const usage = usageFor(body, 1);
     seen.push(body.prompt);
+    if (body["use_beam_search"] === true && options.kind === "vllm") return beams(body, response);
+    if (body["prompt_logprobs"] !== undefined && options.kind === "vllm") {
+      const entry = (id: number) => ({
+        [id]: { logprob: logprobOf(id), rank: 1, decoded_token: decode([id]) },
+      });
+      const prompt_logprobs = body.ids.map((id, n) => (n === 0 ? null : entry(id)));
+      const choices = [{ index: 0, text: " so", logprobs: null, finish_reason: "length", prompt_logprobs }];
+      return json(response, 200, { ...envelope(), choices, usage });
+    }
+    if (body["echo"] === true && options.kind !== "llama-server") {
+      const ids = [...body.ids, idOf(" so")];
+      const logprobs = {
+        tokens: ids.map((id) => (id === BEGIN ? "<s>" : decode([id]))),
+        token_logprobs: ids.map((id, n) => (n === 0 ? null : logprobOf(id))),
+        top_logprobs: ids.map(() => null),
+        // SGLang does not say where a token begins.
+        text_offset: ids.map(() => -1),
+      };
+      const choices = [{ index: 0, text: `${body.prompt} so`, logprobs, finish_reason: "length" }];
+      return json(response, 200, { ...envelope(), choices, usage });
+    }
     const top = options.topLogprobs ?? { " good": -0.25, " bad": -1.75, " so": -4 };
     const listed = Object.entries(top).map(([token, logprob]) => ({ token, logprob }));
     const asked =
@@ -251,7 +369,15 @@ export async function startOpenaiServer(options: OpenaiServerOptions): Promise<O
     json(response, 200, { ...envelope(), choices, ...(options.reportsUsage === false ? {} : { usage }) });
   }
 
-  function misbehave(how: Misbehaviour, body: Body, response: ServerResponse): void {
+  function beams(body: Read, response: ServerResponse): void {
+    const { tokens, text, reason } = generate({ ...body, stop: [] });
+    const choices = Array.from({ length: body.n ?? 1 }, (_, index) => {
+      return { index, text, logprobs: null, finish_reason: reason, stop_reason: null };
+    });
+    json(response, 200, { ...envelope(), choices, usage: usageFor(body, tokens.length * choices.length) });
+  }
+
+  function misbehave(how: Misbehaviour, body: Read, response: ServerResponse): void {
     switch (how.kind) {
       case "silent":
         return;
@@ -268,7 +394,7 @@ export async function startOpenaiServer(options: OpenaiServerOptions): Promise<O
         return void response.end(how.body);
       default:
         response.writeHead(200, { "content-type": "text/event-stream; charset=utf-8" });
-        event(response, chunkOf(body, "10", null, usageFor(body, 1)));
+        event(response, chunkOf(body, { text: "10", token: idOf("10"), end: null }, usageFor(body, 1)));
         if (how.kind === "malformed-chunk") response.end('data: {"choices": [{"te\n\n');
         else if (how.kind === "error-chunk") {
           event(response, {
@@ -304,7 +430,9 @@ export async function startOpenaiServer(options: OpenaiServerOptions): Promise<O
 }
 
 /** A walk over the words, equal for equal prompt and seed, that ends as an engine's would. */
-function generate(body: Body): Generated {
+function generate(body: Read): Generated {
+  const form = formIn(body);
+  if (form !== null) return { tokens: [form], text: form, reason: "stop", stopString: null };
   const random = createRandom(deriveSeed(body.seed ?? 0, body.prompt));
   const max = body.max_tokens ?? body.n_predict ?? 16;
   const tokens: string[] = [];
@@ -321,13 +449,25 @@ function generate(body: Body): Generated {
   return { tokens, text, reason: "length", stopString: null };
 }
 
-/** What a client sees: the tokens, cut where the stop string began. */
-function shownPieces({ tokens, text }: Generated): readonly string[] {
-  let left = text.length;
-  return tokens.flatMap((token) => {
+/** The one text that every structure of these tests allows, where the body asks for one. */
+function formIn(body: Read): string | null {
+  const outer = body["structured_outputs"] ?? {};
+  const structure = new Map<string, unknown>(Object.entries({ ...body, ...outer }));
+  const asks = (...keys: readonly string[]): boolean => keys.some((key) => structure.has(key));
+  if (asks("json", "guided_json", "json_schema")) return '"yes"';
+  return asks("regex", "grammar", "guided_regex", "guided_grammar", "ebnf") ? "yes" : null;
+}
+
+/** What a client sees of each token: it is cut where the stop string began, or behind it. */
+function shownPieces(
+  { tokens, text, stopString }: Generated,
+  { includesStop }: { readonly includesStop: boolean },
+): readonly (readonly [string, number])[] {
+  let left = text.length + (includesStop ? (stopString?.length ?? 0) : 0);
+  return tokens.map((token) => {
     const piece = token.slice(0, left);
     left -= piece.length;
-    return piece === "" ? [] : [piece];
+    return [piece, idOf(token)] as const;
   });
 }
 

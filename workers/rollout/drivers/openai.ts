@@ -1,12 +1,15 @@
 /**
  * The driver for every host that speaks the OpenAI completions API: vLLM, SGLang, llama-server. One sequence per request,
- * always streamed: closing the socket is how a rollout is stopped on the host.
+ * always streamed but for a beam search: closing the socket is how a rollout is stopped on the host. What of it is one
+ * server's own stands in openai/, and what a host can do is found by its probe.
+ *
+ * Token ids are believed only where the host's own detokenizer spells the text by them (one question more for each rollout
+ * that wants them): a stop string may end inside of a token, and engines differ in whether they tell the one that ends a text.
  *
  * What a host does not report is unknown, never zero (I8): tokens where no usage comes, cached tokens where the server was
  * started without the flag for them (vLLM: --enable-prompt-tokens-details, SGLang: --enable-cache-report).
  */
-import { createParser } from "eventsource-parser";
-import { type AttemptUsage, UNKNOWN_TOKENS } from "../../../services/queue/job.ts";
+import type { PromptPiece, RolloutResult, Sampling } from "../../../services/queue/job.ts";
 import type { Clock } from "../../../services/runtime/clock.ts";
 import { CoppiceError } from "../../../services/runtime/errors.ts";
 import type { Random } from "../../../services/runtime/random.ts";
@@ -14,18 +17,15 @@ import type { Driver, SampleAnswer, SampleRequest, ScoreAnswer, ScoreRequest } f
 import { createAgent, exchange, rubbish } from "../../http-exchange.ts";
 import { retryExchange, type RetryLimits } from "../../http-retry.ts";
 import { refuseInability, unable } from "../ability.ts";
-import { promptText } from "../prompt.ts";
-import { probeHost, type AskHost, type ProbedHost } from "./openai-probe.ts";
-import {
-  completionBody,
-  completionPath,
-  readChunk,
-  readTopLogprobs,
-  scoreBody,
-  scoreOf,
-  withStopString,
-  type Finish,
-} from "./openai-wire.ts";
+import { promptInTokens, promptText } from "../prompt.ts";
+import { completionBody, completionPath } from "./openai/completion.ts";
+import { CompletionReader } from "./openai/completion-reader.ts";
+import { createHostTokenizer, type HostTokenizer } from "./openai/host-tokenizer.ts";
+import { likelihoodByEcho, likelihoodByTokens } from "./openai/likelihood.ts";
+import { EXTRA_OPTIONS, probeHost, type ProbedHost } from "./openai/probe.ts";
+import { askReward } from "./openai/reward.ts";
+import { readTopLogprobs, scoreBody, scoreOf } from "./openai/score.ts";
+import type { AskHost, Prompt } from "./openai/wire.ts";
 
 export interface OpenaiLimits extends RetryLimits {
   /** Longest silence of the host within one request, its queue included. */
@@ -63,12 +63,17 @@ export interface OpenaiOptions {
   readonly limits?: Partial<OpenaiLimits>;
 }
 
+interface Host extends ProbedHost {
+  /** Null where it takes no token ids. */
+  readonly tokenizer: HostTokenizer | null;
+}
+
 export function createOpenaiDriver(options: OpenaiOptions): Driver {
   const limits: OpenaiLimits = { ...DEFAULT_OPENAI_LIMITS, ...options.limits };
   const root = rootOf(options.url);
   const agent = createAgent(root, options.concurrency);
   const closing = new AbortController();
-  let probed: ProbedHost | null = null;
+  let probed: Host | null = null;
 
   const connect = (path: string, body: unknown, idleMs: number) => ({
     url: root + path,
@@ -88,14 +93,25 @@ export function createOpenaiDriver(options: OpenaiOptions): Driver {
     return { url: root + path, text };
   }
 
-  async function probe(signal: AbortSignal): Promise<ProbedHost> {
+  const asking: AskHost = (path, body, signal) => ask(path, body, limits.idleMs, signal);
+
+  async function probe(signal: AbortSignal): Promise<Host> {
     const question: AskHost = (path, body, each) => ask(path, body, limits.probeMs, each);
-    probed = await probeHost(
+    const found = await probeHost(
       question,
       { root, model: options.model, concurrency: options.concurrency },
       either(signal),
     );
+    const { server, model } = found;
+    const hasTokens = found.can.includes("tokens") && (server === "vllm" || server === "llama-server");
+    probed = { ...found, tokenizer: hasTokens ? createHostTokenizer(asking, { server, model }) : null };
     return probed;
+  }
+
+  /** Token ids where a piece has them and the host takes them, else the text. */
+  async function promptFor(pieces: readonly PromptPiece[], host: Host, signal: AbortSignal): Promise<Prompt> {
+    const known = host.tokenizer === null ? null : await promptInTokens(pieces, host.tokenizer.of(signal));
+    return known ?? promptText(pieces);
   }
 
   const either = (signal: AbortSignal): AbortSignal => AbortSignal.any([signal, closing.signal]);
@@ -103,32 +119,33 @@ export function createOpenaiDriver(options: OpenaiOptions): Driver {
   const withRetries = <T>(attempt: () => Promise<T>, signal: AbortSignal): Promise<T> =>
     retryExchange(attempt, { clock: options.clock, random: options.random, limits, signal });
 
-  async function sampleOnce(
-    request: SampleRequest,
-    host: ProbedHost,
-    signal: AbortSignal,
-  ): Promise<SampleAnswer> {
+  async function sampleOnce(request: SampleRequest, host: Host, signal: AbortSignal): Promise<SampleAnswer> {
     const path = completionPath(host.server);
     const { seed, sampling } = request;
-    refuseInability(sampling, host.can, root);
-    const prompt = promptText(request.pieces);
-    const body = completionBody(host.server, { prompt, seed, sampling, model: host.model });
-    const reader = new StreamReader(host, root + path, request.onUsage ?? (() => undefined));
-    await exchange(connect(path, body, limits.idleMs), (text) => reader.feed(text), signal);
-    return reader.answer(request.sampling.stop);
+    refuseSampling(sampling, host, root);
+    const prompt = await promptFor(request.pieces, host, signal);
+    const body = completionBody(host, { prompt, seed, sampling, model: host.model });
+    const reader = new CompletionReader(host.server, root + path, request.onUsage ?? (() => undefined));
+    if (sampling.beamWidth !== undefined) reader.take((await asking(path, body, signal)).text);
+    else await exchange(connect(path, body, limits.idleMs), (text) => reader.feed(text), signal);
+    const { result, usage } = reader.answer(sampling);
+    return { result: await withSpelling(result, host.tokenizer, signal), usage };
   }
 
-  async function scoreOnce(
-    request: ScoreRequest,
-    host: ProbedHost,
+  /** Does it with the host that was found, looked at now where it was not before; again where that may help. */
+  async function onHost<T>(
     signal: AbortSignal,
-  ): Promise<ScoreAnswer> {
-    const { url, text } = await ask(
-      "/v1/completions",
-      scoreBody(host.model, promptText(request.pieces), host.topLogprobs),
-      limits.idleMs,
-      signal,
-    );
+    work: (host: Host, signal: AbortSignal) => Promise<T>,
+  ): Promise<T> {
+    const both = either(signal);
+    both.throwIfAborted();
+    return withRetries(async () => work(probed ?? (await probe(both)), both), both);
+  }
+
+  async function scoreOnce(request: ScoreRequest, host: Host, signal: AbortSignal): Promise<ScoreAnswer> {
+    const prompt = await promptFor(request.pieces, host, signal);
+    const body = scoreBody(host.model, prompt, host.topLogprobs);
+    const { url, text } = await asking("/v1/completions", body, signal);
     const { top, usage } = readTopLogprobs(text, url);
     if (top === null) throw rubbish(url, 'a completion with "logprobs"', "none");
     const score = scoreOf(top, request.positive, request.negative);
@@ -148,26 +165,24 @@ export function createOpenaiDriver(options: OpenaiOptions): Driver {
         await probe(signal);
       return { model, concurrency, kvCapacityTokens, contextTokens, reportsCachedTokens, can };
     },
-    async sample(request, signal) {
-      const both = either(signal);
-      both.throwIfAborted();
-      return withRetries(async () => sampleOnce(request, probed ?? (await probe(both)), both), both);
-    },
-    async score(request, signal) {
-      const both = either(signal);
-      both.throwIfAborted();
-      return withRetries(async () => {
-        const host = probed ?? (await probe(both));
+    sample: (request, signal) => onHost(signal, (host, both) => sampleOnce(request, host, both)),
+    score: (request, signal) =>
+      onHost(signal, (host, both) => {
         if (!host.can.includes("score")) throw unable("score", root);
         return scoreOnce(request, host, both);
-      }, both);
-    },
-    async likelihood() {
-      throw unable("likelihood", root);
-    },
-    async reward() {
-      throw unable("reward", root);
-    },
+      }),
+    likelihood: (request, signal) =>
+      onHost(signal, ({ model, can, server, tokenizer }, both) => {
+        if (!can.includes("likelihood")) throw unable("likelihood", root);
+        if (server !== "vllm" || tokenizer === null)
+          return likelihoodByEcho(asking, request, { model, signal: both });
+        return likelihoodByTokens(asking, request, { model, tokenizer: tokenizer.of(both), signal: both });
+      }),
+    reward: (request, signal) =>
+      onHost(signal, ({ model, can, server }, both) => {
+        if (!can.includes("reward")) throw unable("reward", root);
+        return askReward(asking, request, { server, model, signal: both });
+      }),
     async close() {
       if (closing.signal.aborted) return;
       closing.abort(new CoppiceError("cancelled", `the driver of ${root} is closed`));
@@ -176,58 +191,36 @@ export function createOpenaiDriver(options: OpenaiOptions): Driver {
   };
 }
 
-/** Puts the chunks of one stream together. */
-class StreamReader {
-  readonly #host: ProbedHost;
-  readonly #url: string;
-  readonly #onUsage: (usage: AttemptUsage) => void;
-  readonly #parser = createParser({ onEvent: (event) => this.#take(event.data) });
-  readonly #pieces: string[] = [];
-  /** The answer's beginning: what to show where it turns out to be no stream at all. */
-  #head = "";
-  #events = 0;
-  #finish: Finish | null = null;
-  #usage: AttemptUsage = UNKNOWN_TOKENS;
-
-  constructor(host: ProbedHost, url: string, onUsage: (usage: AttemptUsage) => void) {
-    this.#host = host;
-    this.#url = url;
-    this.#onUsage = onUsage;
+/** Throws "invalid_argument" for what the host cannot do, and for what it would pass over. */
+function refuseSampling(sampling: Sampling, host: Host, root: string): void {
+  refuseInability(sampling, host.can, root);
+  const wanted = { top_k: sampling.topK > 0, min_p: sampling.minP > 0 };
+  const ignored = EXTRA_OPTIONS.filter((option) => wanted[option] && host.ignores.includes(option));
+  if (ignored.length > 0) {
+    const message = `sampling asks for ${ignored.join(", ")}; expected a host that takes it, found that ${root} ignores it`;
+    throw new CoppiceError("invalid_argument", message);
   }
+  if (sampling.beamWidth === undefined) return;
+  const isOn = {
+    stop: sampling.stop.length > 0,
+    top_p: sampling.topP < 1,
+    ...wanted,
+    [sampling.structure?.kind ?? "structure"]: sampling.structure !== undefined,
+  };
+  const idle = Object.entries(isOn).flatMap(([option, isSet]) => (isSet ? [option] : []));
+  if (idle.length === 0) return;
+  const message = `sampling asks for beam-search with ${idle.join(", ")}; expected it alone, since the beam search of ${root} has none of these`;
+  throw new CoppiceError("invalid_argument", message);
+}
 
-  feed(text: string): void {
-    if (this.#events === 0 && this.#head.length < 256) this.#head += text.slice(0, 256);
-    this.#parser.feed(text);
-  }
-
-  answer(stop: readonly string[]): SampleAnswer {
-    this.#parser.reset({ consume: true });
-    if (this.#events === 0)
-      throw rubbish(this.#url, "a stream of events", this.#head === "" ? "nothing" : this.#head);
-    if (this.#finish === null) {
-      throw rubbish(
-        this.#url,
-        "a finish_reason at the end of the stream",
-        `none after ${this.#events} events`,
-      );
-    }
-    const { text, stopString } = withStopString(this.#pieces.join(""), this.#finish, stop);
-    return {
-      result: { kind: "rollout", text, finishReason: this.#finish.reason, stopString, meanLogprob: null },
-      usage: this.#usage,
-    };
-  }
-
-  #take(data: string): void {
-    this.#events += 1;
-    if (data === "[DONE]") return;
-    const chunk = readChunk(this.#host.server, data, this.#url);
-    if (chunk.text !== "") this.#pieces.push(chunk.text);
-    this.#finish = chunk.finish ?? this.#finish;
-    if (chunk.usage === null) return;
-    this.#usage = chunk.usage;
-    this.#onUsage(chunk.usage);
-  }
+/** Keeps the token ids where the host says that they spell the text. */
+async function withSpelling(
+  { tokens, ...result }: RolloutResult,
+  tokenizer: HostTokenizer | null,
+  signal: AbortSignal,
+): Promise<RolloutResult> {
+  if (tokens === undefined || tokenizer === null) return result;
+  return (await tokenizer.spells(tokens, result.text, signal)) ? { ...result, tokens } : result;
 }
 
 function rootOf(url: string): string {
