@@ -165,7 +165,14 @@ describe("rollout worker: jobs", () => {
     };
     expect(bed.facts).toEqual({
       id: "w1",
-      offers: { kind: "rollout", host: { ...found, reportsCachedTokens: true, can: ["score"] } },
+      offers: {
+        kind: "rollout",
+        host: {
+          ...found,
+          reportsCachedTokens: true,
+          can: expect.arrayContaining(["score", "likelihood", "tokens"]),
+        },
+      },
     });
   });
 
