@@ -42,6 +42,7 @@ export function rolloutLine(row: RolloutRow, place: RolloutPlace): Readonly<Reco
     text: result.text,
     finish_reason: result.finishReason,
     stop_string: result.stopString,
+    ...(result.meanLogprob === null ? {} : { mean_logprob: result.meanLogprob }),
     host: entry.host,
     attempt: entry.attempt,
     score: row.score,

@@ -9,7 +9,7 @@ import { finish } from "../../services/search/candidate.ts";
 import { draw, judge, sample, useTool, writePrompt } from "../../services/search/operations.ts";
 import { outcomeOf } from "../../services/search/selection.ts";
 import type { Needs, Strategy } from "../../services/search/strategy.ts";
-import type { SampleRequest } from "../../workers/rollout/driver.ts";
+import type { Driver, SampleRequest } from "../../workers/rollout/driver.ts";
 import {
   arm,
   type InProcess,
@@ -161,6 +161,56 @@ describe("a verifier that is inference", () => {
     expect(rollouts).toHaveLength(12);
     for (const row of await results(sweep))
       expect(row).toMatchObject({ verdict: "undecided", score: expect.any(Number) });
+  });
+
+  test("may be a reward model on a host of its own, which makes no rollouts", async () => {
+    await parts.addHost("a", createSeededDriver());
+    const shown: string[] = [];
+    const model = createSeededDriver({
+      model: "reward-7b",
+      onSample: () => Promise.reject(new Error("the reward model was asked for a rollout")),
+    });
+    const host: Driver = {
+      ...model,
+      reward(request, signal) {
+        shown.push(request.input);
+        return model.reward(request, signal);
+      },
+    };
+    await parts.addHost("reward", host);
+    const verifier = {
+      kind: "reward-model",
+      model: "reward-7b",
+      threshold: 0.5,
+      template: "{prompt}=> {text}",
+    };
+    const sweep = await newSweep({ arms: [arm("best-of-n", { n: 4 })], verifier });
+    await finished(sweep, 3);
+    expect(shown).toHaveLength(12);
+    for (const { prompt } of puzzles(3))
+      expect(shown.filter((input) => input.startsWith(`${prompt}\n=> `))).toHaveLength(4);
+    const rows = await results(sweep);
+    const best = rows.map(({ score }) => Number(score));
+    expect(rows.map(({ verdict }) => verdict)).toEqual(
+      best.map((score) => (score >= 0.5 ? "correct" : "incorrect")),
+    );
+  });
+
+  test("may be the model that samples: its votes are the same again, and cost what verifying costs", async () => {
+    const asked: SampleRequest[] = [];
+    await parts.addHost("a", createSeededDriver({ onSample: (request) => void asked.push(request) }));
+    const verifier = { kind: "judge", votes: 3, temperature: 1, number: "= (\\d+)", scale: 100, pass: 0.1 };
+    const one = await newSweep({ arms: [arm("best-of-n", { n: 2 })], verifier });
+    await finished(one, 2);
+    expect(asked).toHaveLength(2 * 2 * (1 + 3));
+    const rows = await results(one);
+    for (const row of rows) {
+      expect(row).toMatchObject({ score: expect.any(Number) });
+      expect(row["usage"]).toMatchObject({ verifier_tokens: expect.any(Number) });
+    }
+    const again = await newSweep({ arms: [arm("best-of-n", { n: 2 })], verifier });
+    await finished(again, 2);
+    expect(await rowsOf(again.output)).toEqual(await rowsOf(one.output));
   });
 
   test("says which host is missing while there is none, and goes on when it comes", async () => {

@@ -7,13 +7,13 @@ import { rootPrefix } from "../../services/search/search.ts";
 const PLACE = { task: "t/p", problem: "p", strategy: "t", seed: 1, prefix: null };
 
 /** The row of a rollout of `prefix` that said "b", judged as the path that `judged` makes of its end. */
-function lineOf(prefix: Prefix, judged: (end: Prefix) => Prefix | null) {
+function lineOf(prefix: Prefix, judged: (end: Prefix) => Prefix | null, meanLogprob: number | null = null) {
   const result = {
     kind: "rollout",
     text: "b",
     finishReason: "stop",
     stopString: null,
-    meanLogprob: null,
+    meanLogprob,
   } as const;
   const row: RolloutRow = {
     issued: 0,
@@ -38,6 +38,11 @@ function lineOf(prefix: Prefix, judged: (end: Prefix) => Prefix | null) {
   };
   return rolloutLine(row, PLACE);
 }
+
+test("the log-probability of a rollout stands in its row where it is known", () => {
+  expect(lineOf(rootPrefix("p"), () => null)).not.toHaveProperty("mean_logprob");
+  expect(lineOf(rootPrefix("p"), () => null, -0.25)).toMatchObject({ mean_logprob: -0.25 });
+});
 
 describe("the text of a candidate", () => {
   const root = rootPrefix("p");

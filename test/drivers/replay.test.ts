@@ -62,6 +62,41 @@ driverConformance("replay", {
   score: { pieces: [{ text: "?" }], positive: " good", negative: " bad" },
 });
 
+describe("recorded log-probabilities", () => {
+  const said = [
+    { problem: "p", sample: 0, text: "a b\nc", completion_tokens: 3, mean_logprob: -0.5 },
+    { problem: "p", sample: 1, text: "d", completion_tokens: 1, mean_logprob: 0 },
+  ];
+
+  it("are served where every record has one, and only when they are asked for", async () => {
+    const driver = await open(said);
+    expect(await driver.probe(never)).toMatchObject({ can: ["logprobs"] });
+    const asked = { sampling: { ...sampling, logprobs: true } };
+    expect((await driver.sample(ask(asked), never)).result.meanLogprob).toBe(-0.5);
+    expect((await driver.sample(ask({ ...asked, sample: 1 }), never)).result.meanLogprob).toBe(0);
+    expect((await driver.sample(ask(), never)).result.meanLogprob).toBeNull();
+  });
+
+  it("are unknown of a record that a stop string cuts", async () => {
+    const driver = await open(said);
+    const { result } = await driver.sample(
+      ask({ sampling: { ...sampling, logprobs: true, stop: ["\n"] } }),
+      never,
+    );
+    expect(result).toMatchObject({ text: "a b\n", meanLogprob: null });
+  });
+
+  it("are refused where a record has none, and where one is no log-probability", async () => {
+    const driver = await open([...said, { problem: "p", sample: 2, text: "e" }]);
+    expect(await driver.probe(never)).toMatchObject({ can: [] });
+    await expect(driver.sample(ask({ sampling: { ...sampling, logprobs: true } }), never)).rejects.toThrow(
+      /asks for logprobs/,
+    );
+    const wrong = await open([{ problem: "p", text: "e", mean_logprob: 0.1 }]);
+    await expect(wrong.probe(never)).rejects.toThrow(/"mean_logprob" as a number of at most 0, found 0\.1/);
+  });
+});
+
 describe("replay driver: which record answers", () => {
   it("answers the k-th sample by record number k, whatever the order in the file", async () => {
     const driver = await open([2, 0, 1].map((sample) => ({ problem: "p", sample, text: `text ${sample}` })));

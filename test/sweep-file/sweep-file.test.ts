@@ -221,9 +221,9 @@ describe("what is wrong is told with its line", () => {
       "sweep.yaml:9: budget.usd: not available in this version; available: rollouts, completion_tokens, wall",
     ],
     [
-      "a verifier of another version",
-      edited("kind: game24", "kind: judge"),
-      'sweep.yaml:7: verifier.kind: "judge" is not available in this version; available: ',
+      "a verifier whose options contradict one another",
+      edited("{ kind: game24 }", "{ kind: judge, votes: 3 }"),
+      "sweep.yaml:7: verifier: verifier judge: temperature must be above 0 for several votes, found 0",
     ],
     [
       "options of a verifier that do not go together",

@@ -16,6 +16,14 @@ export type VerifierOption =
       readonly max: number;
       readonly about: string;
     }
+  /** A number that may be absent. */
+  | {
+      readonly type: "maybe-number";
+      readonly default: null;
+      readonly min: number;
+      readonly max: number;
+      readonly about: string;
+    }
   | { readonly type: "boolean"; readonly default: boolean; readonly about: string }
   | {
       readonly type: "choice";
@@ -31,13 +39,15 @@ export type VerifierOptions = Readonly<Record<string, VerifierOption>>;
 export type OptionValues<O extends VerifierOptions> = {
   readonly [K in keyof O]: O[K] extends { type: "integer" | "number" }
     ? number
-    : O[K] extends { type: "boolean" }
-      ? boolean
-      : O[K] extends { type: "choice"; choices: readonly (infer C)[] }
-        ? C
-        : O[K] extends { type: "strings" }
-          ? readonly string[]
-          : string | null;
+    : O[K] extends { type: "maybe-number" }
+      ? number | null
+      : O[K] extends { type: "boolean" }
+        ? boolean
+        : O[K] extends { type: "choice"; choices: readonly (infer C)[] }
+          ? C
+          : O[K] extends { type: "strings" }
+            ? readonly string[]
+            : string | null;
 };
 
 /** Options that every kind has. */
@@ -146,6 +156,10 @@ function complaint(option: VerifierOption, value: unknown): string | null {
       const isRight = isNumber && (option.type === "number" || Number.isInteger(value));
       if (isRight && value >= option.min && value <= option.max) return null;
       return `${option.type === "integer" ? "a whole number" : "a number"} from ${option.min} to ${option.max}`;
+    }
+    case "maybe-number": {
+      const isWithin = typeof value === "number" && value >= option.min && value <= option.max;
+      return value === null || isWithin ? null : `a number from ${option.min} to ${option.max}, or absent`;
     }
     case "boolean":
       return typeof value === "boolean" ? null : "true or false";

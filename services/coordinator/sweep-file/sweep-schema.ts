@@ -39,10 +39,16 @@ export interface DeclaredVerifier {
 
 export type DeclaredOption =
   | Parameter
+  | {
+      readonly type: "maybe-number";
+      readonly default: null;
+      readonly min: number;
+      readonly max: number;
+      readonly about: string;
+    }
   | { readonly type: "boolean"; readonly default: boolean; readonly about: string }
   | { readonly type: "text"; readonly default: string | null; readonly about: string };
 
-const LATER_VERIFIERS = ["reward-model", "judge"];
 const LATER_BUDGETS = ["gpu_seconds", "usd", "gpu_hours", "prompt_tokens", "verifier_tokens"];
 const LATER_ALLOCATORS = ["stop-on-verified", "agreement", "marginal", "halving"];
 
@@ -200,7 +206,7 @@ export type VerifierFile = Readonly<Record<string, unknown>> & { readonly kind: 
 
 function verifierSchema(verifiers: readonly DeclaredVerifier[]): z.ZodType<VerifierFile> {
   const kinds = verifiers.map(({ kind }) => kind);
-  const error = unionError("kind", kinds, LATER_VERIFIERS);
+  const error = unionError("kind", kinds);
   return union("kind", verifiers.map(verifierKindSchema), error) as z.ZodType<VerifierFile>;
 }
 
@@ -265,6 +271,8 @@ function optionSchema(declared: DeclaredOption): z.ZodType {
         )
         .default({ ...declared.default })
         .describe(about);
+    case "maybe-number":
+      return z.number().min(declared.min).max(declared.max).nullable().default(null).describe(about);
     case "boolean":
       return z.boolean().default(declared.default).describe(about);
     case "text":

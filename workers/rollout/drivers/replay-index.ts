@@ -26,6 +26,8 @@ export interface RecordLine {
   /** Undefined where the row does not say; null: the model ended it itself. */
   readonly stopString: string | null | undefined;
   readonly completionTokens: number | null;
+  /** Of its sampled tokens; null where the row does not say. */
+  readonly meanLogprob: number | null;
 }
 
 /** Where a record stands in which file. */
@@ -52,6 +54,12 @@ export type RecordKey = { readonly by: "problem" | "prompt" | "prefix"; readonly
 export class RecordIndex {
   readonly #groups = new Map<string, Group>();
   #count = 0;
+  #withoutLogprob = 0;
+
+  /** Whether every record says its mean log-probability. */
+  get hasLogprobs(): boolean {
+    return this.#count > 0 && this.#withoutLogprob === 0;
+  }
 
   get count(): number {
     return this.#count;
@@ -64,6 +72,7 @@ export class RecordIndex {
   /** Throws "invalid_argument" for a second record with the same number that no task tells apart. */
   add(record: RecordLine, place: RecordPlace, where: string): void {
     this.#count += 1;
+    if (record.meanLogprob === null) this.#withoutLogprob += 1;
     for (const key of keysOf(record)) {
       const name = groupName(key);
       let group = this.#groups.get(name);
@@ -183,6 +192,7 @@ export function parseRecord(text: string, where: string): RecordLine | null {
     finishReason: reason,
     stopString: fields.has("stop_string") ? optional(fields, "stop_string", TEXT, where) : undefined,
     completionTokens: completionTokensOf(fields, where),
+    meanLogprob: optional(fields, "mean_logprob", LOGPROB, where),
   };
 }
 
@@ -202,6 +212,11 @@ const TEXT: FieldType<string> = { name: "a string", is: (value) => typeof value 
 const COUNT: FieldType<number> = {
   name: "a whole number from 0",
   is: (value): value is number => typeof value === "number" && Number.isSafeInteger(value) && value >= 0,
+};
+
+const LOGPROB: FieldType<number> = {
+  name: "a number of at most 0",
+  is: (value): value is number => typeof value === "number" && Number.isFinite(value) && value <= 0,
 };
 
 function optional<T>(

@@ -8,7 +8,7 @@
  * of a run that carries neither can serve the first step only.
  */
 import type { FileHandle } from "node:fs/promises";
-import type { RolloutResult } from "../../../services/queue/job.ts";
+import type { Ability, RolloutResult } from "../../../services/queue/job.ts";
 import { CoppiceError, messageOf } from "../../../services/runtime/errors.ts";
 import { refuseInability, unable } from "../ability.ts";
 import { promptText } from "../prompt.ts";
@@ -49,9 +49,9 @@ export function createReplayDriver(options: ReplayOptions): Driver {
 
   async function sample(request: SampleRequest, signal: AbortSignal): Promise<SampleAnswer> {
     signal.throwIfAborted();
-    refuseInability(request.sampling, [], name);
     const { files, index } = await records();
     signal.throwIfAborted();
+    refuseInability(request.sampling, abilitiesOf(index), name);
     const place = findPlace(index, request, options.records);
     const where = `${files[place.file]?.path}:${place.line}`;
     const record = await readRecord(files[place.file]?.handle, place, where);
@@ -84,7 +84,7 @@ export function createReplayDriver(options: ReplayOptions): Driver {
         kvCapacityTokens: null,
         contextTokens: null,
         reportsCachedTokens: false,
-        can: [],
+        can: abilitiesOf(index),
       };
     },
     sample,
@@ -99,6 +99,11 @@ export function createReplayDriver(options: ReplayOptions): Driver {
     },
     close,
   };
+}
+
+/** Process scores of a run are in its rows too, but a row does not say which judging of which path they were. */
+function abilitiesOf(index: RecordIndex): readonly Ability[] {
+  return index.hasLogprobs ? ["logprobs"] : [];
 }
 
 async function openAll(paths: readonly string[], signal: AbortSignal): Promise<Opened> {
@@ -176,7 +181,8 @@ function answerFrom(record: RecordLine, request: SampleRequest, where: string): 
     text: cut === null ? record.text : record.text.slice(0, cut.end),
     finishReason: endedByStop ? "stop" : record.finishReason,
     stopString: said !== undefined ? said : endedByStop ? cut.stop : null,
-    meanLogprob: null,
+    // Of a part of a record nobody knows it.
+    meanLogprob: request.sampling.logprobs === true && !isCut ? record.meanLogprob : null,
   };
   return { result, usage: { promptTokens: null, cachedTokens: null, completionTokens } };
 }

@@ -4,20 +4,23 @@
  * `catalogue.ts`, one in services/queue/inference.ts.
  */
 import type { InferenceKind } from "../../../services/queue/inference.ts";
-import type {
-  AttemptUsage,
-  ProblemData,
-  PromptPiece,
-  VerdictResult,
-  VerifierSpec,
+import {
+  type AttemptUsage,
+  NO_TOKENS,
+  type ProblemData,
+  type PromptPiece,
+  type VerdictResult,
+  type VerifierSpec,
 } from "../../../services/queue/job.ts";
 import {
   type DeclaredVerifier,
   type OptionValues,
   parseDeclared,
+  undecided,
   type VerifierOptions,
 } from "../../verify/verifier.ts";
 import type { Driver } from "../driver.ts";
+import { promptText } from "../prompt.ts";
 
 /** What is up for a verdict. */
 export interface Judging {
@@ -68,17 +71,51 @@ export function parseInferenceOptions<O extends VerifierOptions>(
   return options;
 }
 
+const FIELDS = /(\{prompt\}|\{text\}|\{reference\})/u;
+
 /**
- * A template over a path, as a prompt in pieces: `{prompt}` is the path's first piece, `{text}` the others. Pieces keep
- * their token ids, so a host finds the path that it sampled in its cache.
+ * A template over a path, as a prompt in pieces: `{prompt}` is the path's first piece, `{text}` the others, `{reference}`
+ * the problem's reference. Pieces keep their token ids, so a host finds the path that it sampled in its cache. Null where
+ * the template names a reference and the problem has none.
  */
 export function fillPath(
   template: string,
-  [prompt, ...rest]: readonly PromptPiece[],
-): readonly PromptPiece[] {
-  return template.split(/(\{prompt\}|\{text\})/u).flatMap((part): readonly PromptPiece[] => {
+  { path: [prompt, ...rest], problem }: Pick<Judging, "path" | "problem">,
+): readonly PromptPiece[] | null {
+  const parts = template.split(FIELDS);
+  const { reference } = problem;
+  if (reference === null && parts.includes("{reference}")) return null;
+  return parts.flatMap((part): readonly PromptPiece[] => {
     if (part === "{prompt}") return prompt === undefined ? [] : [prompt];
     if (part === "{text}") return rest;
+    if (part === "{reference}") return [{ text: reference ?? "" }];
     return part === "" ? [] : [{ text: part }];
   });
+}
+
+/** What was written behind the prompt of a path. */
+export function textOf(path: readonly PromptPiece[]): string {
+  return promptText(path.slice(1));
+}
+
+/** Where there is nothing to ask the host. */
+export function unasked(reason: string): Judged {
+  return { result: undecided(null, reason), usage: NO_TOKENS };
+}
+
+/** Where a template asks for the reference that a problem does not have. */
+export const NO_REFERENCE: Judged = unasked("the problem has no reference");
+
+/** What several calls cost together; what one of them does not tell, nobody knows (I8). */
+export function sumOfUsages(usages: readonly AttemptUsage[]): AttemptUsage {
+  const sum = (count: (usage: AttemptUsage) => number | null): number | null =>
+    usages.reduce<number | null>((total, usage) => {
+      const tokens = count(usage);
+      return total === null || tokens === null ? null : total + tokens;
+    }, 0);
+  return {
+    promptTokens: sum(({ promptTokens }) => promptTokens),
+    cachedTokens: sum(({ cachedTokens }) => cachedTokens),
+    completionTokens: sum(({ completionTokens }) => completionTokens),
+  };
 }
