@@ -74,13 +74,30 @@ export function exchange(
 ): Promise<void> {
   return new Promise((resolve, reject) => {
     if (signal.aborted) return reject(signal.reason);
-    const request = send(options);
+    let isSettled = false;
+    let request = start();
     const watch = watchSilence(options, (error) => {
       const isConnected = request.socket?.connecting === false;
       settle(isConnected ? error : new CoppiceError("unavailable", `${error.message}: no connection`));
     });
-    let isSettled = false;
 
+    function start(): ClientRequest {
+      const each = send(options);
+      let isAnswered = false;
+      each.on("error", (error) => {
+        // A connection that was kept, and that the host has closed: llama-server does so behind every stream. What was sent
+        // on it was not read; each such connection is gone then, so this ends.
+        const isStale = each.reusedSocket && !isAnswered && isClosed(error);
+        if (isStale && !isSettled) request = start();
+        else settle(connectionError(options.url, error));
+      });
+      each.on("response", (response) => {
+        isAnswered = true;
+        watch.heard();
+        receive(response, options, { onText, heard: watch.heard, settle });
+      });
+      return each;
+    }
     function settle(error?: unknown): void {
       if (isSettled) return;
       isSettled = true;
@@ -95,11 +112,6 @@ export function exchange(
     }
 
     signal.addEventListener("abort", onAbort, { once: true });
-    request.on("error", (error) => settle(connectionError(options.url, error)));
-    request.on("response", (response) => {
-      watch.heard();
-      receive(response, options, { onText, heard: watch.heard, settle });
-    });
   });
 }
 
@@ -195,6 +207,10 @@ function watchSilence(
     },
     cancel: () => timer.cancel(),
   };
+}
+
+function isClosed(error: Error): boolean {
+  return "code" in error && (error.code === "ECONNRESET" || error.code === "EPIPE");
 }
 
 function connectionError(url: string, error: Error): CoppiceError {

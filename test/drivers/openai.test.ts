@@ -215,6 +215,14 @@ describe("openai driver: hosts that misbehave", () => {
     expect(performance.now() - beganMs).toBeGreaterThanOrEqual(195);
   });
 
+  it("asks again at once where the host had closed a connection that was kept", async () => {
+    const { driver, server } = await open({ closesConnections: true }, { retriesMax: 0 });
+    await driver.probe(never);
+    const asks = Array.from({ length: 20 }, (_, seed) => ({ ...request, seed }));
+    for (const each of asks) expect((await driver.sample(each, never)).result.kind).toBe("rollout");
+    expect(server.requests.slice(-20).map(({ seed }) => seed)).toEqual(asks.map(({ seed }) => seed));
+  });
+
   it("leaves a host that asks for a long pause to the lane", async () => {
     const { server, driver, asked } = await afterProbe();
     server.misbehave({ kind: "status", status: 429, retryAfterS: 60 }, 9);

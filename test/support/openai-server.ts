@@ -42,6 +42,8 @@ export interface OpenaiServerOptions {
   readonly version?: string;
   /** Takes options that it does not know without a word. */
   readonly ignoresExtras?: boolean;
+  /** Closes each connection behind its first answer, as llama-server does: what comes on it after that is lost. */
+  readonly closesConnections?: boolean;
   /** A reward model: completes nothing, and says this of a text, a row for each step. */
   readonly reward?: (input: string) => readonly (readonly number[])[];
 }
@@ -100,6 +102,7 @@ export async function startOpenaiServer(options: OpenaiServerOptions): Promise<O
   let plan: { readonly how: Misbehaviour; left: number } | null = null;
   const count = { aborted: 0, open: 0, openMax: 0 };
   let isUp = true;
+  const closed = new WeakSet<object>();
 
   const server = createServer((request, response) => {
     void answer(request, response).catch((error: unknown) =>
@@ -108,6 +111,8 @@ export async function startOpenaiServer(options: OpenaiServerOptions): Promise<O
   });
 
   async function answer(request: IncomingMessage, response: ServerResponse): Promise<void> {
+    if (closed.has(request.socket)) return void request.socket.resetAndDestroy();
+    if (options.closesConnections === true) closed.add(request.socket);
     if (!isUp)
       return json(response, 503, {
         error: { code: 503, message: "Loading model", type: "unavailable_error" },
