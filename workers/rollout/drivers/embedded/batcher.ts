@@ -9,6 +9,7 @@
  *    consistent.
  * 4. A failed evaluation fails the rollouts in it and empties all sequences; the next rollout starts afresh.
  */
+import { CoppiceError } from "../../../../services/runtime/errors.ts";
 import type { BatchItem, Engine, Sampler } from "./engine.ts";
 import type { Completion, Ending } from "./completion.ts";
 import { outputRows, planBatch } from "./batch-plan.ts";
@@ -66,7 +67,7 @@ interface Running {
 interface Evaluated {
   readonly running: Running;
   readonly tokens: readonly number[];
-  readonly logits: readonly number[];
+  readonly logits: Uint32Array;
   /** How much of the sequence stands; the rest is of a draft that was not taken. */
   kept: number;
 }
@@ -226,9 +227,9 @@ export class Batcher {
       }
       for (const token of tokens) running.sequence.tokens.push(token);
       running.sequence.pending = running.sequence.pending.slice(tokens.length);
-      const rows = logits[index] ?? [];
-      if (rows.length > 0)
-        asked.push({ running, tokens, logits: rows, kept: running.sequence.tokens.length });
+      const rows = logits[index];
+      if (rows === undefined || rows.length === 0) continue;
+      asked.push({ running, tokens, logits: rows, kept: running.sequence.tokens.length });
     }
     // llama.cpp puts the outputs of a batch with prompts in order at the first look at one of them, on the thread that
     // looks: the others must not look before that is done.
@@ -279,9 +280,9 @@ export class Batcher {
 
   /** What may be sampled behind the one token that a rollout is to evaluate; empty where a draft would not pay. */
   private draftFor({ work: { demand }, sequence }: Running): readonly number[] {
-    const [next] = sequence.pending;
-    if (this.draftTokensMax === 0 || demand.kind !== "sample" || next === undefined) return NO_TOKENS;
-    if (sequence.pending.length > 1) return NO_TOKENS;
+    const next = sequence.pending[0];
+    if (this.draftTokensMax === 0 || demand.kind !== "sample") return NO_TOKENS;
+    if (next === undefined || sequence.pending.length > 1) return NO_TOKENS;
     const room = this.engine.contextTokens - sequence.tokens.length - 1;
     // The last token of a text is sampled, not evaluated.
     const max = Math.min(this.draftTokensMax, room, demand.completion.room - 1);
@@ -290,25 +291,26 @@ export class Batcher {
   }
 
   /** Never rejects: what fails here is this rollout's own (a grammar that allows no token), not the engine's. */
-  private async answer(evaluated: Evaluated): Promise<void> {
-    const { running, logits } = evaluated;
-    const { work, cachedTokens } = running;
-    if (work.isOver) return;
-    const { demand } = work;
-    try {
-      switch (demand.kind) {
-        case "sample":
-          return await this.sample(demand, evaluated);
-        case "likelihood":
-          return await this.judge(evaluated);
-        case "logits": {
-          const found = await this.engine.logitsOf(logits[0] ?? -1, demand.tokens);
-          work.settle({ kind: "logits", logits: found, cachedTokens });
-        }
-      }
-    } catch (error) {
-      work.fail(error);
+  private answer(evaluated: Evaluated): Promise<void> {
+    const { work } = evaluated.running;
+    if (work.isOver) return Promise.resolve();
+    return this.supply(work.demand, evaluated).catch((error: unknown) => work.fail(error));
+  }
+
+  private supply(demand: Demand, evaluated: Evaluated): Promise<void> {
+    switch (demand.kind) {
+      case "sample":
+        return this.sample(demand, evaluated);
+      case "likelihood":
+        return this.judge(evaluated);
+      case "logits":
+        return this.read(demand.tokens, evaluated);
     }
+  }
+
+  private async read(tokens: readonly number[], { running, logits }: Evaluated): Promise<void> {
+    const found = await this.engine.logitsOf(logits[0] ?? -1, tokens);
+    running.work.settle({ kind: "logits", logits: found, cachedTokens: running.cachedTokens });
   }
 
   /** Position by position, with the rollout's own sampler, for as long as what it takes is what was drafted. */
@@ -319,8 +321,12 @@ export class Batcher {
       evaluated.kept = sequence.tokens.length - logits.length + index + 1;
       const token = await this.engine.sampleNext(row, demand.sampler);
       if (work.isOver) return;
-      if (demand.logprobs) running.logprobs += await this.engine.logprobOf(row, token);
-      if (work.isOver) return;
+      if (token < 0)
+        throw new CoppiceError("invalid_argument", "expected a token that the sampling allows, found none");
+      if (demand.logprobs) {
+        running.logprobs += await this.engine.logprobOf(row, token);
+        if (work.isOver) return;
+      }
       const ending = demand.completion.push(token);
       if (ending !== null)
         return work.settle({ kind: "sample", ending, cachedTokens, logprobs: running.logprobs });

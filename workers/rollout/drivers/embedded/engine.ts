@@ -58,8 +58,8 @@ export interface Engine {
   /** `form`: that of the sampling's structure, for this text alone. */
   createSampler(sampling: Sampling, seed: number, form?: Form): Sampler;
   /** Evaluates a batch; per item, where the logits that it wants lie until the next `decode`. */
-  decode(items: readonly BatchItem[]): Promise<readonly (readonly number[])[]>;
-  /** Rejects with "invalid_argument" where the structure of the sampling allows no token of the model. */
+  decode(items: readonly BatchItem[]): Promise<readonly Uint32Array[]>;
+  /** -1 where the sampling allows no token of the model. */
   sampleNext(logits: number, sampler: Sampler): Promise<number>;
   /** Raw logits of the chosen tokens, in their order. */
   logitsOf(logits: number, tokens: readonly number[]): Promise<readonly number[]>;
@@ -252,7 +252,7 @@ async function openContext(
       let size = 0;
       for (const item of items) size += item.tokens.length;
       addon.initBatch(size);
-      const logits: number[][] = [];
+      const logits: Uint32Array[] = [];
       for (const { sequence, position, tokens, rows, wants } of items) {
         const outputs = addon.addToBatch(
           sequence,
@@ -260,19 +260,12 @@ async function openContext(
           Uint32Array.from(tokens),
           Uint32Array.from(rows),
         );
-        logits.push(wants === 0 ? [] : [...outputs.subarray(-wants)]);
+        logits.push(outputs.subarray(outputs.length - wants));
       }
       await addon.decodeBatch();
       return logits;
     },
-    async sampleNext(logits, sampler) {
-      const token = await addon.sampleToken(logits, sampler.native);
-      if (token >= 0) return token;
-      throw new CoppiceError(
-        "invalid_argument",
-        "expected a token to sample, found none that the sampling allows",
-      );
-    },
+    sampleNext: (logits, sampler) => addon.sampleToken(logits, sampler.native),
     async logitsOf(logits, tokens) {
       const { of } = await read(logits, tokens);
       return tokens.map((token) => of.get(token) ?? Number.NaN);

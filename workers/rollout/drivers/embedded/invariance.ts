@@ -78,7 +78,7 @@ async function logitsBehind(
       const wants = sequence !== layout.at ? 0 : layout.isEach ? size : last;
       return { sequence, position, tokens: theirs, rows: outputRows(size, { isSteady: true, wants }), wants };
     });
-    const logits = (await engine.decode(items)).flat();
+    const logits = (await engine.decode(items)).flatMap((rows) => [...rows]);
     for (const [n, row] of logits.entries())
       found.set(end - logits.length + n, await engine.logitsOf(row, watched));
     position = end;

@@ -28,7 +28,7 @@ export function createHostTokenizer(
     isBeginning: boolean,
     signal: AbortSignal,
   ): Promise<readonly number[]> {
-    const key = `${isBeginning ? "^" : ""}${text}`;
+    const key = `${isBeginning ? "^" : "+"}${text}`;
     const known = remembered.get(key);
     if (known !== undefined) return known;
     const body = isVllm
