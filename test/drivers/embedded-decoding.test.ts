@@ -6,7 +6,7 @@ import { createEmbeddedDriver } from "../../workers/rollout/drivers/embedded.ts"
 import type { EmbeddedDriver } from "../../workers/rollout/drivers/embedded.ts";
 import { Batcher } from "../../workers/rollout/drivers/embedded/batcher.ts";
 import { Completion } from "../../workers/rollout/drivers/embedded/completion.ts";
-import { loadEngine, type Engine } from "../../workers/rollout/drivers/embedded/engine.ts";
+import { loadEngine, type Engine, type Sampler } from "../../workers/rollout/drivers/embedded/engine.ts";
 import { readableSchema } from "../../workers/rollout/drivers/embedded/json-schema.ts";
 import { draftBehind } from "../../workers/rollout/drivers/embedded/lookup.ts";
 import { readModelFile } from "../../workers/rollout/drivers/embedded/model-file.ts";
@@ -226,6 +226,34 @@ describe("structures", () => {
     let deep: Record<string, unknown> = { type: "null" };
     for (let n = 0; n < 100; n += 1) deep = { type: "array", items: deep };
     expect(() => readableSchema(deep)).toThrow(/schemas in one another/);
+  });
+});
+
+describe("a rollout that cannot be sampled", () => {
+  test("fails alone, and its sequence serves the next", async () => {
+    const broken = engine.createSampler(SAMPLING, 1);
+    const failing: Engine = {
+      ...engine,
+      sampleNext: async (logits, sampler) => (sampler === broken ? -1 : engine.sampleNext(logits, sampler)),
+    };
+    const batcher = new Batcher(failing, { sequences: 2, arithmetic: "steady" });
+    const textOf = async (sampler: Sampler): Promise<string> => {
+      const completion = new Completion(SAMPLING, engine, 12);
+      const demand = { kind: "sample", completion, sampler, logprobs: false, onToken: () => {} } as const;
+      await batcher.submit(engine.tokenize(PUZZLE), demand, never);
+      return completion.text;
+    };
+    const [failed, beside] = await Promise.allSettled([
+      textOf(broken),
+      textOf(engine.createSampler(SAMPLING, 2)),
+    ]);
+    expect(failed).toMatchObject({
+      reason: { code: "invalid_argument", message: "expected a token that the sampling allows, found none" },
+    });
+    const alone = await textOf(engine.createSampler(SAMPLING, 2));
+    expect(beside).toEqual({ status: "fulfilled", value: alone });
+    await batcher.close(new Error("done"));
+    for (const sequence of [0, 1]) engine.truncate(sequence, 0);
   });
 });
 
