@@ -1,4 +1,5 @@
 /** A line of `rollouts.jsonl`: an accepted rollout with what its verifiers said. A file of them is a file of records. */
+import type { VerdictResult } from "../queue/job.ts";
 import type { Prefix, SampleAsk } from "../search/program.ts";
 import type { AnswerEntry } from "./journal-entry.ts";
 
@@ -6,10 +7,8 @@ export interface RolloutRow {
   readonly issued: number;
   readonly entry: AnswerEntry;
   readonly ask: SampleAsk;
-  verdict: string | null;
-  score: number | null;
-  /** The canonical answer key that the verifier read. */
-  answer: string | null;
+  /** What the outcome verifier says. */
+  outcome: VerdictResult | null;
   processScore: number | null;
   /** The path that the verdict is about. */
   judged: Prefix | null;
@@ -45,10 +44,11 @@ export function rolloutLine(row: RolloutRow, place: RolloutPlace): Readonly<Reco
     ...(result.meanLogprob === null ? {} : { mean_logprob: result.meanLogprob }),
     host: entry.host,
     attempt: entry.attempt,
-    score: row.score,
+    score: row.outcome?.score ?? null,
     process_score: row.processScore,
-    verdict: row.verdict,
-    answer: row.answer,
+    verdict: row.outcome?.verdict ?? null,
+    answer: row.outcome?.answer ?? null,
+    reason: row.outcome?.reason ?? null,
     ...candidateText(row, result.text),
     usage: {
       prompt_tokens: usage.promptTokens,

@@ -330,9 +330,7 @@ export class TaskRun {
         issued: open.issued,
         entry,
         ask,
-        verdict: null,
-        score: null,
-        answer: null,
+        outcome: null,
         processScore: null,
         judged: null,
       });
@@ -352,9 +350,7 @@ export class TaskRun {
     if (ask.role === "process") {
       row.processScore = entry.result.score;
     } else if (ask.role === "outcome") {
-      row.verdict = entry.result.verdict;
-      row.score = entry.result.score;
-      row.answer = entry.result.answer;
+      row.outcome = entry.result;
       row.judged = ask.prefix;
     }
   }

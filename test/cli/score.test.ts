@@ -83,6 +83,7 @@ describe("coppice score", () => {
           verdict: isRight ? "correct" : "incorrect",
           score: Number(isRight),
           answer: isRight ? "42" : "41",
+          reason: isRight ? null : expect.stringContaining('expected "42"'),
         };
         expect(row).toEqual({ ...written.get(keyOf(row)), ...(wasJudged ? judgment : {}) });
       }

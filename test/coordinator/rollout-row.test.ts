@@ -30,9 +30,7 @@ function lineOf(prefix: Prefix, judged: (end: Prefix) => Prefix | null, meanLogp
       startedMs: 0,
       endedMs: 0,
     },
-    verdict: "correct",
-    score: null,
-    answer: "7",
+    outcome: { kind: "verdict", verdict: "incorrect", score: null, answer: "7", reason: "expected 8" },
     processScore: null,
     judged: judged(prefix.extend("b", "0/1")),
   };
@@ -60,4 +58,9 @@ describe("the text of a candidate", () => {
     expect(lineOf(written, (end) => end.extend("!"))).toMatchObject({ candidate_text: "a because b!" });
     expect(lineOf(written, () => root.extend("b", "0/1"))).toMatchObject({ candidate_text: "b" });
   });
+});
+
+test("a row says what its verifier read and why it judged so", () => {
+  const row = lineOf(rootPrefix("p"), () => null);
+  expect(row).toMatchObject({ verdict: "incorrect", score: null, answer: "7", reason: "expected 8" });
 });

@@ -23,6 +23,7 @@ const rolloutSchema = placeSchema.extend({
   verdict,
   score: z.number().nullable(),
   answer: z.string().nullish(),
+  reason: z.string().nullish(),
   process_score: z.number().nullish(),
   seed: known,
   host: z.string().nullish(),

@@ -148,6 +148,7 @@ function rowsOf(
       verdict: verdict?.verdict ?? null,
       score: verdict?.score ?? null,
       answer: verdict?.answer ?? null,
+      reason: verdict?.reason ?? null,
     };
   });
 }
