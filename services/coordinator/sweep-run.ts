@@ -12,7 +12,7 @@ import { type Job, NO_TOKENS, type Report, UNKNOWN_TOKENS } from "../queue/job.t
 import type { OpenAsk } from "./backlog.ts";
 import type { SweepRun } from "./coordinator-api.ts";
 import type { JobOwner } from "./scheduler/dispatcher.ts";
-import type { ElapsedEntry, LossEntry, OrderEntry, SpentEntry } from "./journal-entry.ts";
+import type { ElapsedEntry, LossEntry, OrderEntry } from "./journal-entry.ts";
 import { NOTHING } from "./ledger.ts";
 import type { Past, TaskEntry } from "./past.ts";
 import { tryRenderPrompt } from "./sweep-file/prompt-template.ts";
@@ -237,7 +237,10 @@ export class Run implements SweepRun, JobOwner {
   #pass(): void {
     if (this.#isOver) return;
     if (this.#state === "running") {
-      for (const task of this.#tasks.values()) this.#dispatch.fill(task);
+      for (const task of this.#tasks.values()) {
+        for (const { open, entry } of task.takeEchoes()) this.#settleUntold(task, open, entry);
+        this.#dispatch.fill(task);
+      }
     }
     if (this.#mayOpen()) void this.#openNext();
   }
@@ -300,19 +303,17 @@ export class Run implements SweepRun, JobOwner {
   #lose(task: TaskRun, open: OpenAsk, loss: LossEntry["loss"]): void {
     const cost =
       loss.reason === "budget" ? { usage: NO_TOKENS, charge: NOTHING } : costOf(open, UNKNOWN_TOKENS);
-    const entry: LossEntry = { kind: "loss", task: task.id, ask: open.ask.id, loss, ...cost };
-    open.accepting = this.#settleAsk(task, open, entry);
-    open.accepting.catch(() => undefined);
+    this.#settleUntold(task, open, { kind: "loss", task: task.id, ask: open.ask.id, loss, ...cost });
   }
 
   /** Nobody will say what a withdrawn ask had cost: the worst is charged (I3). */
   #assumeStopped(task: TaskRun, open: OpenAsk): void {
-    const entry: SpentEntry = {
-      kind: "spent",
-      task: task.id,
-      ask: open.ask.id,
-      ...costOf(open, UNKNOWN_TOKENS),
-    };
+    const cost = costOf(open, UNKNOWN_TOKENS);
+    this.#settleUntold(task, open, { kind: "spent", task: task.id, ask: open.ask.id, ...cost });
+  }
+
+  /** What no worker waits to hear of. A journal that fails ends the run. */
+  #settleUntold(task: TaskRun, open: OpenAsk, entry: TaskEntry): void {
     open.accepting = this.#settleAsk(task, open, entry);
     open.accepting.catch(() => undefined);
   }

@@ -12,6 +12,7 @@ import type { Segment } from "../queue/job.ts";
 import type { Answer, AskId, Candidate, Prefix, SampleAsk, VerifyAsk } from "../search/program.ts";
 import { rootPrefix, Search, type Step } from "../search/search.ts";
 import { Backlog, type OpenAsk } from "./backlog.ts";
+import { type Echo, EqualAsks } from "./equal-asks.ts";
 import type { AnswerEntry, LossEntry, SpentEntry } from "./journal-entry.ts";
 import { rolloutLine, type RolloutRow } from "./rollout-row.ts";
 import type { Route, Routes } from "./routes.ts";
@@ -59,6 +60,7 @@ export class TaskRun {
   readonly #search: Search;
   readonly #sweepSeed: number;
   readonly #waiting = new Map<Route, Backlog>();
+  readonly #equals = new EqualAsks();
   readonly #rows = new Map<AskId, RolloutRow>();
   /** Answers that the search holds back until their turn (`deterministic`): they become rows when they are told. */
   readonly #arrived = new Map<AskId, { readonly open: OpenAsk; readonly entry: AnswerEntry }>();
@@ -126,6 +128,15 @@ export class TaskRun {
     this.#isBudgetLost = true;
   }
 
+  /** Open asks that have the answer of an equal one by now: to be applied like a worker's. */
+  takeEchoes(): readonly Echo[] {
+    return this.#equals
+      .takeEchoes()
+      .filter(
+        ({ open }) => this.asks.get(open.ask.id) === open && !open.isWithdrawn && open.accepting === null,
+      );
+  }
+
   /** Where asks wait for room or budget. */
   *waiting(): Generator<readonly [Route, Backlog], void> {
     for (const line of this.#waiting) if (line[1].size > 0) yield line;
@@ -143,6 +154,8 @@ export class TaskRun {
    */
   apply(entry: AnswerEntry | LossEntry | SpentEntry): readonly OpenAsk[] {
     const open = this.asks.get(entry.ask);
+    if (open !== undefined && isShared(open) && entry.kind === "answer")
+      this.#equals.answered(open.ask, entry);
     this.#close(entry.ask);
     if (entry.kind === "spent") {
       this.#usage = addUsage(this.#usage, cancelledUsage(entry.usage));
@@ -287,7 +300,7 @@ export class TaskRun {
       };
       this.#issued += 1;
       this.asks.set(ask.id, open);
-      this.#line(open.route).push(open);
+      if (!isShared(open) || this.#equals.join(open.ask, open)) this.#line(open.route).push(open);
     }
     const stopping: OpenAsk[] = [];
     for (const id of step.withdrawn) {
@@ -297,6 +310,7 @@ export class TaskRun {
         continue;
       }
       open.isWithdrawn = true;
+      this.#sendEqual(open);
       if (open.job !== null || open.accepting !== null) stopping.push(open);
       else this.#close(id);
     }
@@ -314,7 +328,14 @@ export class TaskRun {
     const open = this.asks.get(id);
     if (open === undefined) return;
     this.asks.delete(id);
+    this.#sendEqual(open);
     if (open.job === null) this.#line(open.route).forget(open);
+  }
+
+  /** An ask that will not answer leaves its place to an equal one, if there is any. */
+  #sendEqual(open: OpenAsk): void {
+    const next = isShared(open) ? this.#equals.left(open.ask, open) : null;
+    if (next !== null) this.#line(next.route).push(next);
   }
 
   #line(route: Route): Backlog {
@@ -386,6 +407,11 @@ export class TaskRun {
     }
     return { ...this.#usage, pruned_tokens: pruned };
   }
+}
+
+/** What a host judges is judged once for equal paths; other verifiers remember what they judged themselves. */
+function isShared(open: OpenAsk): open is OpenAsk & { readonly ask: VerifyAsk } {
+  return open.ask.kind === "verify" && open.route.kind === "host";
 }
 
 function answerOf(entry: AnswerEntry): Answer {
