@@ -1,15 +1,11 @@
 /** Strategies that use tools, through the command: records stand in for the model, the tools are the real ones. */
-import { spawnSync } from "node:child_process";
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { afterAll, describe, expect, test } from "vitest";
 import { codet } from "../../services/search/strategies/codet.ts";
 import { react } from "../../services/search/strategies/react.ts";
+import { NO_SANDBOX } from "../support/sandbox.ts";
 import { folder, run } from "./command.ts";
-
-const SANDBOX =
-  spawnSync("bwrap", ["--version"]).status === 0 && spawnSync("python3", ["--version"]).status === 0;
-const NO_SANDBOX = SANDBOX ? "" : " (bubblewrap or python3 is not installed)";
 
 const places: { remove: () => void }[] = [];
 afterAll(() => {
@@ -79,7 +75,7 @@ describe("react", () => {
   });
 });
 
-describe.skipIf(!SANDBOX)(`programs in the sandbox${NO_SANDBOX}`, () => {
+describe.skipIf(NO_SANDBOX !== null)(`programs in the sandbox ${NO_SANDBOX ?? ""}`.trim(), () => {
   const prompt = "Write f(x), which doubles x.";
   const programs = [
     "def f(x):\n    return x * 2",
