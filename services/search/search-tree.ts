@@ -63,7 +63,8 @@ function newArm(): Arm {
  * open children, one at which fewer steps were sampled than `widen` times the square root of N + O (progressive widening), or
  * one at which a fresh step is more urgent than any child: as a child with one visit, worth the mean of what the steps sampled
  * there were worth when they came. So children that are worse than that are not gone into just because little is known of
- * them. Ties go to the child that was valued first.
+ * them; but where steps never repeat a fresh one is always little known, and the tree would be all width: it competes only while
+ * it has fewer children than `widen` times (N + O)^(3/4). Ties go to the child that was valued first.
  */
 export function selectNode(root: TreeNode, descent: Descent): TreeNode {
   let node = root;
@@ -71,22 +72,27 @@ export function selectNode(root: TreeNode, descent: Descent): TreeNode {
     const parent = node.visits + node.inFlight;
     const [first] = node.children;
     if (first === undefined || node.expanded < descent.widen * Math.sqrt(parent)) return node;
-    const priors = priorsOf(node.children);
+    const massOf = descent.select === "puct" ? priorMasses(node.children) : evenMass;
+    let total = 0;
+    for (const child of node.children) total += massOf(child);
     let best = first;
     let highest = -Infinity;
-    for (const [i, child] of node.children.entries()) {
-      const urgency = urgencyOf(child, { ...descent, parent, prior: priors[i] ?? 0 });
+    for (const child of node.children) {
+      const urgency = urgencyOf(child, descent, parent, massOf(child) / total);
       if (urgency <= highest) continue;
       best = child;
       highest = urgency;
     }
-    const prior = 1 / node.children.length;
-    const isFreshBest =
-      node.fresh.visits > 0 && urgencyOf(unseen(node.fresh), { ...descent, parent, prior }) > highest;
-    if (isFreshBest) return node;
+    const mayBeFresh =
+      node.fresh.visits > 0 && node.children.length < descent.widen * parent ** FRESH_EXPONENT;
+    if (mayBeFresh && urgencyOf(unseen(node.fresh), descent, parent, 1 / node.children.length) > highest)
+      return node;
     node = best;
   }
 }
+
+/** Fresh steps widen a node beyond progressive widening's square root up to this power of its simulations. */
+const FRESH_EXPONENT = 0.75;
 
 /** A step that is not sampled yet, as one that was visited once: it is worth what such steps were on average. */
 function unseen({ visits, total, inFlight }: Arm): Arm {
@@ -96,26 +102,27 @@ function unseen({ visits, total, inFlight }: Arm): Arm {
 
 /**
  * What is in flight counts as visits. WU-UCT leaves the value as it is; for the others each is a virtual loss: a visit worth 0,
- * taken back when it returns.
+ * taken back when it returns. Four arguments, since it is called for every child of every descent: an object for each would
+ * cost more than all the rest.
  */
-function urgencyOf(
-  arm: Arm,
-  { select, backup, ...rest }: Descent & { readonly parent: number; readonly prior: number },
-): number {
+function urgencyOf(arm: Arm, descent: Descent, parent: number, prior: number): number {
+  const { select, backup, explore } = descent;
   const value = backup === "max" ? arm.highest : arm.total / arm.visits;
-  const counts = { ...rest, child: arm.visits + arm.inFlight };
-  if (select === "wu-uct") return wuUct(value, counts);
-  const withLoss = (value * arm.visits) / counts.child;
-  return select === "uct" ? uct(withLoss, counts) : puct(withLoss, counts);
+  const child = arm.visits + arm.inFlight;
+  if (select === "wu-uct") return wuUct(value, { parent, child, explore });
+  const withLoss = (value * arm.visits) / child;
+  if (select === "uct") return uct(withLoss, { parent, child, explore });
+  return puct(withLoss, { parent, child, explore, prior });
 }
 
-/** P(s'): e^(mean log-probability of the step), in proportion; even where one of them is unknown. */
-function priorsOf(children: readonly TreeNode[]): readonly number[] {
-  const masses = children.map(({ meanLogprob }) =>
-    meanLogprob === null ? Number.NaN : Math.exp(meanLogprob),
-  );
-  const total = masses.reduce((sum, mass) => sum + mass, 0);
-  return total > 0 ? masses.map((mass) => mass / total) : masses.map(() => 1 / children.length);
+/** e^(mean log-probability of the step); even where that of one of them is unknown. */
+function priorMasses(children: readonly TreeNode[]): (child: TreeNode) => number {
+  const isKnown = children.every(({ meanLogprob }) => meanLogprob !== null);
+  return isKnown ? ({ meanLogprob }) => Math.exp(meanLogprob ?? 0) : evenMass;
+}
+
+function evenMass(): number {
+  return 1;
 }
 
 /** Incomplete update: `size` simulations leave from this node. */
