@@ -43,8 +43,12 @@ describe("the descent of a Monte Carlo tree search", () => {
       launch(childOf(root, 1), 1);
       backUp(childOf(root, 1), value);
     }
-    expect(selectNode(root, DESCENT)).toBe(root);
-    expect(selectNode(root, { ...DESCENT, backup: "max", explore: 0.1 })).not.toBe(root);
+    // Two children: more than 0.7 of the square root of 5 simulations, fewer than 0.7 of its cube.
+    const descent: Descent = { ...DESCENT, widen: 0.7 };
+    expect(selectNode(root, descent)).toBe(root);
+    expect(selectNode(root, { ...descent, backup: "max", explore: 0.1 })).not.toBe(root);
+    // Wide enough by then: where steps never repeat, a tree would otherwise be all width.
+    expect(selectNode(root, { ...descent, widen: 0.5 })).not.toBe(root);
   });
 
   it("spreads what is in flight: WU-UCT by counts, UCT and PUCT by a virtual loss as well", () => {
