@@ -43,7 +43,7 @@ describe("the descent of a Monte Carlo tree search", () => {
       launch(childOf(root, 1), 1);
       backUp(childOf(root, 1), value);
     }
-    // Two children: more than 0.7 of the square root of 5 simulations, fewer than 0.7 of its cube.
+    // Two children, of 5 simulations: more than 0.7 * 5^(1/2), fewer than 0.7 * 5^(3/4).
     const descent: Descent = { ...DESCENT, widen: 0.7 };
     expect(selectNode(root, descent)).toBe(root);
     expect(selectNode(root, { ...descent, backup: "max", explore: 0.1 })).not.toBe(root);
