@@ -49,7 +49,7 @@ export async function catalogueWith(paths: readonly string[], cwd: string): Prom
 }
 
 /** @throws not_found or invalid_argument naming the module, what was expected of it and what was found. */
-export async function loadStrategy(path: string): Promise<Strategy> {
+async function loadStrategy(path: string): Promise<Strategy> {
   findApi();
   const text = await readFile(path).catch((error: unknown) => {
     throw new CoppiceError("not_found", `${path}: expected a strategy's module: ${messageOf(error)}`, {

@@ -183,9 +183,12 @@ export class TaskRun {
     return deriveSeed(this.#sweepSeed, this.id, ask.id, ask.sample);
   }
 
-  /** The seed of a verification, for verifiers that sample. */
-  verifierSeedOf(ask: VerifyAsk): number {
-    return deriveSeed(this.#sweepSeed, this.id, ask.id, ask.role);
+  /**
+   * The seed of a verification, for verifiers that sample: of the path and not of the ask, since one of several equal asks
+   * is sent for all, and which one depends on arrival (I4).
+   */
+  verifierSeedOf({ prefix, role }: VerifyAsk): number {
+    return deriveSeed(this.#sweepSeed, this.id, this.segments.addressOf(prefix), role);
   }
 
   /** What the task ended as, unless it was cancelled from outside. */

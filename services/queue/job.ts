@@ -110,7 +110,7 @@ export interface VerificationAsk {
   readonly id: string;
   /** The candidate's path; the first segment is the rendered prompt, the rest is the candidate's text. */
   readonly candidate: readonly SegmentId[];
-  /** For verifiers that sample: derived from (sweep seed, task, ask). 31 bits. */
+  /** For verifiers that sample: derived from (sweep seed, task, path, role). 31 bits. */
   readonly seed: number;
 }
 

@@ -10,7 +10,7 @@ import type { Candidate, Program, VerifyAsk } from "../../services/search/progra
 import { rootPrefix } from "../../services/search/search.ts";
 import { selectHighest } from "../../services/search/selection.ts";
 import type { Strategy } from "../../services/search/strategy.ts";
-import type { ScoreRequest } from "../../workers/rollout/driver.ts";
+import type { SampleRequest, ScoreRequest } from "../../workers/rollout/driver.ts";
 import { promptText } from "../../workers/rollout/prompt.ts";
 import {
   arm,
@@ -143,5 +143,40 @@ describe("a path that several rollouts came to", () => {
     const { rollouts } = await rowsOf(sweep.output);
     expect(rollouts).toHaveLength(24);
     for (const row of rollouts) expect(JSON.parse(row)).toMatchObject({ process_score: expect.any(Number) });
+  });
+
+  test("has a judge draw the same votes, whichever of them is sent", async () => {
+    const isJudging = ({ pieces }: SampleRequest): boolean =>
+      promptText(pieces).includes("Is this answer correct?");
+    /** The seeds that the judge was asked with, where the first rollout comes at once, or last. */
+    const seedsWhere = async (isFirstLate: boolean): Promise<readonly number[]> => {
+      const seeds: number[] = [];
+      let judged: () => void = () => undefined;
+      const isJudged = new Promise<void>((resolve) => (judged = resolve));
+      const own = await startInProcess();
+      await own.addHost(
+        "a",
+        createSeededDriver({
+          onSample: (request) => {
+            if (isJudging(request)) {
+              seeds.push(request.seed);
+              judged();
+            } else if (isFirstLate && request.sample === 0) return isJudged;
+          },
+        }),
+      );
+      const sweep = await newSweep({
+        arms: [arm(greedy)],
+        processVerifier: { kind: "judge", votes: 2, temperature: 1, max_tokens: 4 },
+      });
+      await (
+        await own.coordinator.submit(sweep, puzzles(1), RAW)
+      ).ended;
+      await own.close();
+      return seeds.toSorted((one, other) => one - other);
+    };
+    const seeds = await seedsWhere(false);
+    expect(seeds).toHaveLength(2);
+    expect(await seedsWhere(true)).toEqual(seeds);
   });
 });

@@ -313,7 +313,6 @@ class Bench {
   }
 }
 
-/** These verifiers call no model: their tokens are known to be none (I8). */
 /** What to report of an error; throws it where a later delivery may mend it, or where the task is over. */
 function failureOf(error: unknown, hand: Hand, reason: string): FailureResult {
   const { code, isRetryable, message } = asCoppiceError(error);

@@ -2,6 +2,7 @@
 import { basename, resolve } from "node:path";
 import { stringify } from "yaml";
 import { parseDurationMs } from "../../runtime/duration.ts";
+import { needsOf } from "../routes.ts";
 import { fromSampling, toSampling } from "./sampling-file.ts";
 import {
   type ArmFile,
@@ -69,14 +70,13 @@ function resolveArm(arm: ArmFile, sampling: SweepFile["sampling"], strategies: C
 }
 
 /** An arm whose rollouts say what its strategy needs to know of them. `parameters` are complete. */
-export function createArm({ strategy, parameters, sampling, id }: Arm): Arm {
-  // The schema was made from the strategy's own declaration, so what it parsed has the declared types.
-  const { logprobs = false } = strategy.needs(parameters as never);
+export function createArm(arm: Arm): Arm {
+  const { logprobs = false } = needsOf(arm);
   const wanted = {
     ...(logprobs ? { logprobs } : {}),
-    ...(strategy.extendsRollouts ? { tokens: true } : {}),
+    ...(arm.strategy.extendsRollouts ? { tokens: true } : {}),
   };
-  return { id, strategy, parameters, sampling: { ...sampling, ...wanted } };
+  return { ...arm, sampling: { ...arm.sampling, ...wanted } };
 }
 
 function toBudget({ rollouts, completion_tokens, wall }: SweepFile["budget"]): Budget {

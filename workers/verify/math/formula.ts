@@ -51,7 +51,6 @@ export type Formula =
   | { readonly kind: "power"; readonly base: Formula; readonly exponent: Formula }
   | { readonly kind: "call"; readonly name: FunctionName; readonly arguments: readonly Formula[] };
 
-export const ONE: Formula = numberOf(1n);
 export const PI: Formula = symbolOf("pi");
 export const INFINITY = "infinity";
 
