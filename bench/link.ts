@@ -54,6 +54,7 @@ async function serveBoth(): Promise<void> {
     register: () => ({ lanes: ["bench"], leaseMs: 10_000 }),
     connected: () => () => {},
     heard: () => {},
+    signalled: () => {},
     accept: () => Promise.resolve(),
     segments: () => [],
     left: () => {},

@@ -113,6 +113,7 @@ export function createCoordinator(options: CoordinatorOptions): Coordinator {
       worker.silentThirds = 0;
       worker.hasHeartbeat = true;
     },
+    signalled: (workerId, signals) => dispatcher.signalled(workerId, signals),
     accept(report: Report) {
       return runs.get(report.sweep)?.accept(report) ?? NOTHING_TO_DO;
     },

@@ -24,7 +24,7 @@ import { rpcService } from "../runtime/rpc.ts";
 import type { RpcService } from "../runtime/rpc.ts";
 import { DEFAULT_LINK_LIMITS } from "./link-limits.ts";
 import type { LinkLimits } from "./link-limits.ts";
-import { name, reportFromWire, segmentToWire, workerFromWire } from "./link-wire.ts";
+import { name, reportFromWire, segmentToWire, signalsFromWire, workerFromWire } from "./link-wire.ts";
 import type { Withdrawal, WorkerDesk } from "./link.ts";
 
 export interface WorkersServiceOptions {
@@ -170,6 +170,8 @@ class Line {
           `reports: expected at most ${BATCH_ACCEPTED_MAX}, found ${request.reports.length}`,
         );
       }
+      if (request.host !== undefined)
+        this.#desk.signalled(this.#options.worker, signalsFromWire(request.host, "host"));
       if (request.reports.length === 0) this.#send({});
       for (const [index, report] of request.reports.entries())
         void this.#accept(report, `reports[${index}].report`);

@@ -8,7 +8,11 @@
  */
 import type { MessageInitShape } from "@bufbuild/protobuf";
 import { Workers } from "../../proto/gen/coppice/v1/workers_pb.ts";
-import type { ReportRequestSchema, ReportResponse } from "../../proto/gen/coppice/v1/workers_pb.ts";
+import type {
+  HostSignalsSchema,
+  ReportRequestSchema,
+  ReportResponse,
+} from "../../proto/gen/coppice/v1/workers_pb.ts";
 import type { ReportSchema } from "../../proto/gen/coppice/v1/report_pb.ts";
 import type { Report, Segment, SegmentId } from "../queue/job.ts";
 import type { Clock, Timer } from "../runtime/clock.ts";
@@ -22,8 +26,8 @@ import type { RpcLimits } from "../runtime/rpc-types.ts";
 import { Backoff } from "./backoff.ts";
 import { DEFAULT_LINK_LIMITS } from "./link-limits.ts";
 import type { LinkLimits } from "./link-limits.ts";
-import { reportToWire, segmentFromWire, sizeOfReport, workerToWire } from "./link-wire.ts";
-import type { CoordinatorLink, Registration, Withdrawal, WorkerFacts } from "./link.ts";
+import { reportToWire, segmentFromWire, signalsToWire, sizeOfReport, workerToWire } from "./link-wire.ts";
+import type { CoordinatorLink, HostSignals, Registration, Withdrawal, WorkerFacts } from "./link.ts";
 
 /** What the link tells of its line, for logs and metrics. */
 export type LinkState =
@@ -87,6 +91,8 @@ class GrpcLink implements CoordinatorLink {
   readonly #unsent: Kept[] = [];
   readonly #waiting: (() => void)[] = [];
   #line: Line | null = null;
+  /** Not sent yet. */
+  #signals: HostSignals | null = null;
   #flushTimer: Timer | null = null;
   #worker: string | null = null;
   #loop: Promise<void> | null = null;
@@ -167,7 +173,7 @@ class GrpcLink implements CoordinatorLink {
           new CoppiceError("unavailable", `${this.#options.address}: nothing heard for ${leaseMs} ms`),
         );
       }
-      line.up.push({});
+      line.up.push({ ...this.#takeSignals() });
       timer = clock.after(leaseMs / 3, beat);
     };
     timer = clock.after(leaseMs / 3, beat);
@@ -284,6 +290,7 @@ class GrpcLink implements CoordinatorLink {
     this.#flushTimer = null;
     const line = this.#line;
     if (line === null) return;
+    if (this.#signals !== null) line.up.push({ ...this.#takeSignals() });
     const all = this.#unsent.splice(0, this.#unsent.length);
     for (let start = 0; start < all.length;) {
       const end = this.#endOfBatch(all, start);
@@ -296,6 +303,17 @@ class GrpcLink implements CoordinatorLink {
       });
       start = end;
     }
+  }
+
+  signal(signals: HostSignals): void {
+    this.#signals = signals;
+    this.#flush();
+  }
+
+  #takeSignals(): { readonly host?: MessageInitShape<typeof HostSignalsSchema> } {
+    const signals = this.#signals;
+    this.#signals = null;
+    return signals === null ? {} : { host: signalsToWire(signals) };
   }
 
   #endOfBatch(all: readonly Kept[], start: number): number {

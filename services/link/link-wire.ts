@@ -11,6 +11,8 @@ import type {
 } from "../../proto/gen/coppice/v1/report_pb.ts";
 import type {
   HostFacts as WireHost,
+  HostSignals as WireSignals,
+  HostSignalsSchema,
   RegisterRequest,
   RegisterRequestSchema,
   Segment as WireSegment,
@@ -19,7 +21,7 @@ import type {
 import { isAbility } from "../queue/job.ts";
 import type { Ability, AttemptUsage, Report, Segment, VerdictResult } from "../queue/job.ts";
 import { CoppiceError } from "../runtime/errors.ts";
-import type { HostFacts, WorkerFacts } from "./link.ts";
+import type { HostFacts, HostSignals, WorkerFacts } from "./link.ts";
 import { tokensFromWire, tokensToWire } from "./token-bytes.ts";
 
 /** Longest id or name that is taken, in characters. */
@@ -31,11 +33,12 @@ export const ABILITIES_MAX = 64;
 
 /** Throws "invalid_argument" where a count is not one: such a message could not be encoded, nor any batch with it. */
 export function reportToWire(report: Report): MessageInitShape<typeof ReportSchema> {
-  const { result, host, usage, attempt, ...rest } = report;
+  const { result, host, usage, attempt, firstTokenMs, ...rest } = report;
   return {
     ...rest,
     ...present("host", host),
     attempt: count(attempt, "report.attempt"),
+    ...present("firstTokenMs", firstTokenMs ?? null),
     usage: {
       ...present("promptTokens", countOrNull(usage.promptTokens, "report.usage.prompt_tokens")),
       ...present("cachedTokens", countOrNull(usage.cachedTokens, "report.usage.cached_tokens")),
@@ -93,6 +96,10 @@ export function reportFromWire(wire: WireReport | undefined, at: string): Report
     result: resultFromWire(wire.result, `${at}.result`),
     usage: usageFromWire(wire.usage),
     startedMs: finite(wire.startedMs, `${at}.started_ms`),
+    ...present(
+      "firstTokenMs",
+      wire.firstTokenMs === undefined ? null : finite(wire.firstTokenMs, `${at}.first_token_ms`),
+    ),
     endedMs: finite(wire.endedMs, `${at}.ended_ms`),
   };
 }
@@ -177,7 +184,7 @@ export function workerToWire(facts: WorkerFacts): MessageInitShape<typeof Regist
       },
     };
   }
-  const { kvCapacityTokens, contextTokens, can, ...host } = offers.host;
+  const { kvCapacityTokens, contextTokens, blockTokens, can, ...host } = offers.host;
   return {
     worker: facts.id,
     offers: {
@@ -187,6 +194,8 @@ export function workerToWire(facts: WorkerFacts): MessageInitShape<typeof Regist
           ...host,
           can: [...can],
           concurrency: count(host.concurrency, "host.concurrency"),
+          concurrencyMax: count(host.concurrencyMax, "host.concurrency_max"),
+          ...present("blockTokens", countOrNull(blockTokens, "host.block_tokens")),
           ...present(
             "kvCapacityTokens",
             kvCapacityTokens === null ? null : wholeToWire(kvCapacityTokens, "host.kv_capacity_tokens"),
@@ -237,6 +246,8 @@ function hostFromWire(wire: WireHost | undefined, at: string): HostFacts {
     engine: name(wire.engine, `${at}.engine`),
     model: name(wire.model, `${at}.model`),
     concurrency: atLeastOne(wire.concurrency, `${at}.concurrency`),
+    // A worker of an older version has a fixed number and says no other.
+    concurrencyMax: Math.max(wire.concurrency, wire.concurrencyMax),
     kvCapacityTokens:
       wire.kvCapacityTokens === undefined
         ? null
@@ -244,8 +255,32 @@ function hostFromWire(wire: WireHost | undefined, at: string): HostFacts {
     contextTokens:
       wire.contextTokens === undefined ? null : wholeFromWire(wire.contextTokens, `${at}.context_tokens`),
     reportsCachedTokens: wire.reportsCachedTokens,
+    blockTokens: wire.blockTokens === undefined ? null : atLeastOne(wire.blockTokens, `${at}.block_tokens`),
+    sharesColdPrefixes: wire.sharesColdPrefixes,
     can: abilitiesFromWire(wire.can, `${at}.can`),
   };
+}
+
+/** Throws "invalid_argument" where a count is not one. */
+export function signalsToWire(signals: HostSignals): MessageInitShape<typeof HostSignalsSchema> {
+  const { running, waiting, kvUsage, preemptions } = signals;
+  return {
+    concurrency: count(signals.concurrency, "host.concurrency"),
+    cacheLosses: count(signals.cacheLosses, "host.cache_losses"),
+    ...present("running", countOrNull(running, "host.running")),
+    ...present("waiting", countOrNull(waiting, "host.waiting")),
+    ...present("kvUsage", kvUsage),
+    ...present("preemptions", countOrNull(preemptions, "host.preemptions")),
+  };
+}
+
+/** Throws "invalid_argument" naming the field that is wrong. */
+export function signalsFromWire(wire: WireSignals, at: string): HostSignals {
+  const { running = null, waiting = null, kvUsage = null, preemptions = null, cacheLosses } = wire;
+  if (kvUsage !== null && !(kvUsage >= 0 && kvUsage <= 1))
+    throw new CoppiceError("invalid_argument", `${at}.kv_usage: expected 0 to 1, found ${kvUsage}`);
+  const concurrency = atLeastOne(wire.concurrency, `${at}.concurrency`);
+  return { concurrency, running, waiting, kvUsage, preemptions, cacheLosses };
 }
 
 /** What this coordinator knows nothing of is left out: a newer worker's host can do that too. */

@@ -13,16 +13,40 @@ export interface HostFacts {
   readonly engine: string;
   /** The model it serves; tasks go only to hosts that serve their sweep's model. "*" serves every model (replay). */
   readonly model: string;
-  /** Sequences that it decodes at once. */
+  /** Asks that it has at once; an adaptive host begins with it, and `HostSignals` say what it is now. */
   readonly concurrency: number;
+  /** The most that `concurrency` may become; equal to it where the number is fixed. */
+  readonly concurrencyMax: number;
   /** Tokens that its KV cache holds; null when unknown. */
   readonly kvCapacityTokens: number | null;
   /** Longest prompt plus completion; null when unknown. */
   readonly contextTokens: number | null;
   /** Whether it reports cached tokens; when not, they are unknown (I8). */
   readonly reportsCachedTokens: boolean;
+  /** Tokens in a block of its KV cache: whole blocks only are used again. 1: any number is. Null when unknown. */
+  readonly blockTokens: number | null;
+  /**
+   * Whether prompts that begin alike and come at once, before any of them is cached, are computed once. Where not, one is
+   * sent first and its siblings follow its first token.
+   */
+  readonly sharesColdPrefixes: boolean;
   /** What it can do beside sampling text. */
   readonly can: readonly Ability[];
+}
+
+/** How a host is doing, as its worker sees it. The latest word counts; losing one is safe. null is unknown (I8). */
+export interface HostSignals {
+  /** Asks that it may have at once now. */
+  readonly concurrency: number;
+  /** Sequences that it decodes, and those that wait in it; of other clients too. */
+  readonly running: number | null;
+  readonly waiting: number | null;
+  /** Share of its KV cache that is in use, from 0 to 1. */
+  readonly kvUsage: number | null;
+  /** Sequences that it has put back for want of memory, since it started. */
+  readonly preemptions: number | null;
+  /** How often, since the worker started, it lost all that it had cached: it came back empty, or was told to forget. */
+  readonly cacheLosses: number;
 }
 
 export interface WorkerFacts {
@@ -56,6 +80,8 @@ export interface CoordinatorLink {
    * will never take (malformed, too large).
    */
   report(report: Report): Promise<void>;
+  /** How the host is doing. The latest is kept until the line is up, and sent with the next sign of life at the latest. */
+  signal(signals: HostSignals): void;
   /** The segments asked for. Rejects with "not_found" naming the first that the coordinator does not hold (its task is over). */
   segments(ids: readonly SegmentId[], signal?: AbortSignal): Promise<readonly Segment[]>;
   /** Replaces the listener for withdrawals. */
@@ -71,6 +97,8 @@ export interface WorkerDesk {
   connected(workerId: string, withdraw: (withdrawal: Withdrawal) => void): () => void;
   /** Any sign of life; renews the worker's lease. */
   heard(workerId: string): void;
+  /** How the worker's host is doing. Of a worker that offers none it changes nothing. */
+  signalled(workerId: string, signals: HostSignals): void;
   /** Resolves when the report is durable, also for one that changes nothing (late, double, of an unknown sweep). */
   accept(report: Report): Promise<void>;
   /** Throws "not_found" for an id it does not hold. */

@@ -6,7 +6,14 @@ import type { Random } from "../runtime/random.ts";
 import { Backoff } from "./backoff.ts";
 import { DEFAULT_LINK_LIMITS } from "./link-limits.ts";
 import type { LinkLimits } from "./link-limits.ts";
-import type { CoordinatorLink, Registration, Withdrawal, WorkerDesk, WorkerFacts } from "./link.ts";
+import type {
+  CoordinatorLink,
+  HostSignals,
+  Registration,
+  Withdrawal,
+  WorkerDesk,
+  WorkerFacts,
+} from "./link.ts";
 
 export interface LocalLinkOptions {
   readonly clock: Clock;
@@ -72,6 +79,10 @@ class LocalLink implements CoordinatorLink {
         ),
     );
     if (this.#worker !== null) this.#desk.heard(this.#worker);
+  }
+
+  signal(signals: HostSignals): void {
+    if (this.#worker !== null && !this.#closing.signal.aborted) this.#desk.signalled(this.#worker, signals);
   }
 
   async segments(ids: readonly SegmentId[], signal?: AbortSignal): Promise<readonly Segment[]> {

@@ -103,6 +103,8 @@ export interface RolloutJob extends JobBase {
   /** Pieces behind the rendered prompt; at least 1 where the prefix begins with a prompt that the program wrote. */
   readonly depth: number;
   readonly sampling: Sampling;
+  /** Less goes first, on a host that runs what it holds by priority: the age of the task. Absent: 0. */
+  readonly priority?: number;
   readonly asks: readonly RolloutAsk[];
 }
 
@@ -211,4 +213,6 @@ export interface Report {
   readonly usage: AttemptUsage;
   readonly startedMs: number;
   readonly endedMs: number;
+  /** When the host had the first token; absent where nobody knows. */
+  readonly firstTokenMs?: number;
 }

@@ -4,6 +4,7 @@ import { CoppiceError } from "../../services/runtime/errors.ts";
 import type { Report, Segment, SegmentId } from "../../services/queue/job.ts";
 import type {
   CoordinatorLink,
+  HostSignals,
   Registration,
   Withdrawal,
   WorkerDesk,
@@ -46,6 +47,12 @@ export class TestDesk implements WorkerDesk {
     this.heardCount += 1;
   }
 
+  readonly signals: HostSignals[] = [];
+  signalled(workerId: string, signals: HostSignals): void {
+    this.events.push(`signalled ${workerId}`);
+    this.signals.push(signals);
+  }
+
   async accept(report: Report): Promise<void> {
     await this.beforeAccept(report);
     this.accepted.push(report);
@@ -83,6 +90,9 @@ export const ROLLOUT_WORKER: WorkerFacts = {
       kvCapacityTokens: null,
       contextTokens: 4096,
       reportsCachedTokens: false,
+      concurrencyMax: 64,
+      blockTokens: 16,
+      sharesColdPrefixes: true,
       can: ["score", "tokens"],
     },
   },
@@ -105,6 +115,7 @@ export function rolloutReport(ask: string, text = "10 - 4 = 6"): Report {
     result: { kind: "rollout", text, finishReason: "stop", stopString: "\n\n", meanLogprob: -0.25 },
     usage: { promptTokens: 31, cachedTokens: null, completionTokens: 0 },
     startedMs: 1_700_000_000_000.5,
+    firstTokenMs: 1_700_000_000_100,
     endedMs: 1_700_000_000_900,
   };
 }
@@ -204,6 +215,15 @@ export function linkConformance(name: string, open: () => Promise<LinkSite>): vo
           ]),
         10_000,
       );
+    });
+
+    it("tells the desk how the host is doing, unknown numbers included", async () => {
+      await link.connect(ROLLOUT_WORKER);
+      const quiet = { running: null, waiting: null, kvUsage: null, preemptions: null, cacheLosses: 0 };
+      link.signal({ concurrency: 1, ...quiet });
+      const busy = { running: 40, waiting: 2, kvUsage: 0.75, preemptions: 3, cacheLosses: 1 };
+      link.signal({ concurrency: 48, ...busy });
+      await vi.waitFor(() => expect(site.desk.signals.at(-1)).toEqual({ concurrency: 48, ...busy }));
     });
 
     it("fetches segments in the order asked for", async () => {

@@ -17,8 +17,14 @@ import { rolloutJob } from "../support/jobs.ts";
 import { createVirtualClock, type VirtualClock } from "../support/virtual-clock.ts";
 
 function host(id: string, concurrency = 4): HostFacts {
-  const unknown = { kvCapacityTokens: null, contextTokens: null, reportsCachedTokens: false };
-  return { id, engine: "seeded", model: "m", concurrency, can: ["score"], ...unknown };
+  const unknown = { kvCapacityTokens: null, contextTokens: null, blockTokens: null };
+  const fixed = {
+    concurrency,
+    concurrencyMax: concurrency,
+    reportsCachedTokens: false,
+    sharesColdPrefixes: true,
+  };
+  return { id, engine: "seeded", model: "m", can: ["score"], ...fixed, ...unknown };
 }
 
 function joinHost(id: string): void {

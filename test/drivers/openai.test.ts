@@ -111,6 +111,9 @@ describe("openai driver: what it sends and reads", () => {
     expect(await vllm.driver.probe(never)).toEqual({
       model: "tiny",
       concurrency: 8,
+      concurrencyMax: 8,
+      blockTokens: null,
+      sharesColdPrefixes: true,
       kvCapacityTokens: 16_000,
       contextTokens: 4096,
       reportsCachedTokens: true,

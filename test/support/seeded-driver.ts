@@ -23,9 +23,13 @@ export function createSeededDriver(options: SeededDriverOptions = {}): Driver {
       concurrency: options.concurrency ?? 8,
       kvCapacityTokens: null,
       contextTokens: null,
+      concurrencyMax: options.concurrency ?? 8,
       reportsCachedTokens: true,
+      blockTokens: null,
+      sharesColdPrefixes: true,
       can: ["score", "likelihood", "reward", "logprobs", "tokens"],
     }),
+    signals: async () => null,
     async sample(request, signal) {
       signal.throwIfAborted();
       await options.onSample?.(request, signal);

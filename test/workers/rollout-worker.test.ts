@@ -86,6 +86,7 @@ async function openBed(options: BedOptions = {}): Promise<Bed> {
       return () => undefined;
     },
     heard: () => undefined,
+    signalled: () => undefined,
     async accept(report) {
       await options.accept?.(report);
       reports.push(report);

@@ -93,6 +93,7 @@ async function openBed(options: BedOptions = {}): Promise<Bed> {
       return () => {};
     },
     heard: () => {},
+    signalled: () => {},
     accept: async (report) => void reports.push(report),
     segments: (ids) => store.get(ids),
     left: () => {},

@@ -26,8 +26,12 @@ export interface SampleRequest {
   readonly depth?: number;
   /** Content address of the whole prompt: how step-level records are matched by the replay engine. */
   readonly prefix?: SegmentId;
+  /** Less goes first, on a host that runs what it holds by priority. Absent: 0. */
+  readonly priority?: number;
   /** Told what is known of the usage while it grows, so that an aborted rollout is not of unknown cost. */
   readonly onUsage?: (usage: AttemptUsage) => void;
+  /** Told once that the host has the first token: from now on the prompt is in its cache. */
+  readonly onFirstToken?: () => void;
 }
 
 export interface SampleAnswer {
@@ -73,6 +77,26 @@ export interface RewardAnswer {
   readonly usage: AttemptUsage;
 }
 
+/** What an engine says of itself. null is unknown (I8). Counters count from the engine's start, or from the driver's. */
+export interface EngineSignals {
+  /** Sequences that it decodes, and those that wait in it; of other clients too. */
+  readonly running: number | null;
+  readonly waiting: number | null;
+  /** Share of the KV cache in use, from 0 to 1. */
+  readonly kvUsage: number | null;
+  readonly preemptions: number | null;
+  /** Requests that this driver saw refused for want of room (429, 503). */
+  readonly refusals: number;
+  /** Prompt tokens that it computed, and that it took from its cache. */
+  readonly promptTokensComputed: number | null;
+  readonly promptTokensCached: number | null;
+  /** How often it dropped its whole cache, as far as the driver was told. */
+  readonly cacheClears: number;
+}
+
+/** What a probe finds of a host. */
+export type ProbedFacts = Omit<HostFacts, "id" | "engine">;
+
 /**
  * Every call that leaves the process takes a signal; an abort stops the work on the host too, and rejects with
  * the signal's reason. Failures are CoppiceError: `unavailable`, `resource_exhausted` and `deadline_exceeded` will be
@@ -81,7 +105,9 @@ export interface RewardAnswer {
 export interface Driver {
   readonly engine: string;
   /** Finds out what the host is: health, model, concurrency, KV capacity, whether cached tokens are reported. */
-  probe(signal: AbortSignal): Promise<Omit<HostFacts, "id" | "engine">>;
+  probe(signal: AbortSignal): Promise<ProbedFacts>;
+  /** How the engine is doing now; null where it does not say. Costs it no inference. */
+  signals(signal: AbortSignal): Promise<EngineSignals | null>;
   /**
    * One rollout. Called concurrently, at most `concurrency` at once. Rejects with "invalid_argument" for a decoding option
    * that its host does not have (`refuseInability` of ability.ts), never leaves one out.

@@ -9,7 +9,7 @@
 import type { Clock, Timer } from "../../runtime/clock.ts";
 import { messageOf } from "../../runtime/errors.ts";
 import type { Log } from "../../runtime/log.ts";
-import type { HostFacts, WorkerFacts } from "../../link/link.ts";
+import type { HostFacts, HostSignals, WorkerFacts } from "../../link/link.ts";
 import type { Job } from "../../queue/job.ts";
 import type { Lane, Lanes } from "../../queue/lanes.ts";
 import { LaneFeeder, type FeederLimits } from "./lane-feeder.ts";
@@ -133,6 +133,15 @@ export class Dispatcher {
     host.facts = facts;
     this.#hosts.set(facts.id, host);
     return [this.#joinLane(hostLane(facts.id), worker.id, facts.concurrency, host)];
+  }
+
+  /** How a worker's host is doing. */
+  signalled(workerId: string, signals: HostSignals): void {
+    for (const state of this.#states.values()) {
+      if (state.host === null || !state.workers.has(workerId)) continue;
+      state.workers.set(workerId, signals.concurrency);
+      this.#onRoom();
+    }
   }
 
   /** A worker is gone. A host without a worker is gone too: its lane is emptied and its jobs go back. */

@@ -13,7 +13,6 @@
  * time. The figures: bench/embedded.ts, 1 M parameters, f16.
  */
 import { CoppiceError } from "../../../services/runtime/errors.ts";
-import type { HostFacts } from "../../../services/link/link.ts";
 import type { Driver } from "../driver.ts";
 import { unable } from "../ability.ts";
 import { Batcher } from "./embedded/batcher.ts";
@@ -110,17 +109,22 @@ export function createEmbeddedDriver(options: EmbeddedOptions): EmbeddedDriver {
   return {
     engine: "embedded",
 
-    async probe(signal): Promise<Omit<HostFacts, "id" | "engine">> {
+    async probe(signal) {
       const { file, engine } = await host(signal);
       return {
         model: file.name,
         concurrency: sequences,
         kvCapacityTokens: sequences * engine.contextTokens,
         contextTokens: engine.contextTokens,
+        concurrencyMax: sequences,
         reportsCachedTokens: true,
+        blockTokens: 1,
+        sharesColdPrefixes: true,
         can: EMBEDDED_CAN,
       };
     },
+
+    signals: async () => null,
 
     async sample(request, signal) {
       return sampleOn(await host(signal), request, signal);

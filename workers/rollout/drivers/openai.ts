@@ -161,10 +161,13 @@ export function createOpenaiDriver(options: OpenaiOptions): Driver {
   return {
     engine: "openai",
     async probe(signal) {
-      const { model, concurrency, kvCapacityTokens, contextTokens, reportsCachedTokens, can } =
-        await probe(signal);
-      return { model, concurrency, kvCapacityTokens, contextTokens, reportsCachedTokens, can };
+      const found = await probe(signal);
+      const { model, concurrency, concurrencyMax, kvCapacityTokens, contextTokens } = found;
+      const { reportsCachedTokens, blockTokens, sharesColdPrefixes, can } = found;
+      const size = { concurrency, concurrencyMax, kvCapacityTokens, contextTokens, blockTokens };
+      return { model, ...size, reportsCachedTokens, sharesColdPrefixes, can };
     },
+    signals: async () => null,
     sample: (request, signal) => onHost(signal, (host, both) => sampleOnce(request, host, both)),
     score: (request, signal) =>
       onHost(signal, (host, both) => {

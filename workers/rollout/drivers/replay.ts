@@ -68,6 +68,7 @@ export function createReplayDriver(options: ReplayOptions): Driver {
 
   return {
     engine: "replay",
+    signals: async () => null,
     async probe(signal) {
       signal.throwIfAborted();
       const { index } = await records();
@@ -81,6 +82,9 @@ export function createReplayDriver(options: ReplayOptions): Driver {
       return {
         model: "*",
         concurrency: options.concurrency,
+        concurrencyMax: options.concurrency,
+        blockTokens: null,
+        sharesColdPrefixes: true,
         kvCapacityTokens: null,
         contextTokens: null,
         reportsCachedTokens: false,

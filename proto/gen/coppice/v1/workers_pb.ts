@@ -14,7 +14,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file coppice/v1/workers.proto.
  */
 export const file_coppice_v1_workers: GenFile = /*@__PURE__*/
-  fileDesc("Chhjb3BwaWNlL3YxL3dvcmtlcnMucHJvdG8SCmNvcHBpY2UudjEi8AEKCUhvc3RGYWN0cxIKCgJpZBgBIAEoCRIOCgZlbmdpbmUYAiABKAkSDQoFbW9kZWwYAyABKAkSEwoLY29uY3VycmVuY3kYBCABKA0SHwoSa3ZfY2FwYWNpdHlfdG9rZW5zGAUgASgESACIAQESGwoOY29udGV4dF90b2tlbnMYBiABKARIAYgBARIdChVyZXBvcnRzX2NhY2hlZF90b2tlbnMYByABKAgSCwoDY2FuGAkgAygJQhUKE19rdl9jYXBhY2l0eV90b2tlbnNCEQoPX2NvbnRleHRfdG9rZW5zSgQICBAJUgljYW5fc2NvcmUiMwoMUm9sbG91dE9mZmVyEiMKBGhvc3QYASABKAsyFS5jb3BwaWNlLnYxLkhvc3RGYWN0cyI7ChFWZXJpZmljYXRpb25PZmZlchIRCgl2ZXJpZmllcnMYASADKAkSEwoLY29uY3VycmVuY3kYAiABKA0ijwEKD1JlZ2lzdGVyUmVxdWVzdBIOCgZ3b3JrZXIYASABKAkSKwoHcm9sbG91dBgCIAEoCzIYLmNvcHBpY2UudjEuUm9sbG91dE9mZmVySAASNQoMdmVyaWZpY2F0aW9uGAMgASgLMh0uY29wcGljZS52MS5WZXJpZmljYXRpb25PZmZlckgAQggKBm9mZmVycyIzChBSZWdpc3RlclJlc3BvbnNlEg0KBWxhbmVzGAEgAygJEhAKCGxlYXNlX21zGAIgASgNIkQKDk51bWJlcmVkUmVwb3J0Eg4KBm51bWJlchgBIAEoDRIiCgZyZXBvcnQYAiABKAsyEi5jb3BwaWNlLnYxLlJlcG9ydCJMCg1SZXBvcnRSZXF1ZXN0Eg4KBndvcmtlchgBIAEoCRIrCgdyZXBvcnRzGAIgAygLMhouY29wcGljZS52MS5OdW1iZXJlZFJlcG9ydCI4CgdSZWZ1c2FsEg4KBm51bWJlchgBIAEoDRIMCgRjb2RlGAIgASgNEg8KB21lc3NhZ2UYAyABKAkiJwoKV2l0aGRyYXdhbBILCgNqb2IYASABKAkSDAoEYXNrcxgCIAMoCSJ3Cg5SZXBvcnRSZXNwb25zZRIUCgxhY2tub3dsZWRnZWQYASADKA0SJAoHcmVmdXNlZBgCIAMoCzITLmNvcHBpY2UudjEuUmVmdXNhbBIpCgl3aXRoZHJhd24YAyADKAsyFi5jb3BwaWNlLnYxLldpdGhkcmF3YWwiLgoPU2VnbWVudHNSZXF1ZXN0Eg4KBndvcmtlchgBIAEoCRILCgNpZHMYAiADKAkiQwoHU2VnbWVudBIKCgJpZBgBIAEoCRIMCgR0ZXh0GAIgASgJEhMKBnRva2VucxgDIAEoDEgAiAEBQgkKB190b2tlbnMiOQoQU2VnbWVudHNSZXNwb25zZRIlCghzZWdtZW50cxgBIAMoCzITLmNvcHBpY2UudjEuU2VnbWVudCIeCgxMZWF2ZVJlcXVlc3QSDgoGd29ya2VyGAEgASgJIg8KDUxlYXZlUmVzcG9uc2UymgIKB1dvcmtlcnMSRQoIUmVnaXN0ZXISGy5jb3BwaWNlLnYxLlJlZ2lzdGVyUmVxdWVzdBocLmNvcHBpY2UudjEuUmVnaXN0ZXJSZXNwb25zZRJDCgZSZXBvcnQSGS5jb3BwaWNlLnYxLlJlcG9ydFJlcXVlc3QaGi5jb3BwaWNlLnYxLlJlcG9ydFJlc3BvbnNlKAEwARJFCghTZWdtZW50cxIbLmNvcHBpY2UudjEuU2VnbWVudHNSZXF1ZXN0GhwuY29wcGljZS52MS5TZWdtZW50c1Jlc3BvbnNlEjwKBUxlYXZlEhguY29wcGljZS52MS5MZWF2ZVJlcXVlc3QaGS5jb3BwaWNlLnYxLkxlYXZlUmVzcG9uc2ViBnByb3RvMw", [file_coppice_v1_report]);
+  fileDesc("Chhjb3BwaWNlL3YxL3dvcmtlcnMucHJvdG8SCmNvcHBpY2UudjEi0wIKCUhvc3RGYWN0cxIKCgJpZBgBIAEoCRIOCgZlbmdpbmUYAiABKAkSDQoFbW9kZWwYAyABKAkSEwoLY29uY3VycmVuY3kYBCABKA0SHwoSa3ZfY2FwYWNpdHlfdG9rZW5zGAUgASgESACIAQESGwoOY29udGV4dF90b2tlbnMYBiABKARIAYgBARIdChVyZXBvcnRzX2NhY2hlZF90b2tlbnMYByABKAgSCwoDY2FuGAkgAygJEhcKD2NvbmN1cnJlbmN5X21heBgKIAEoDRIZCgxibG9ja190b2tlbnMYCyABKA1IAogBARIcChRzaGFyZXNfY29sZF9wcmVmaXhlcxgMIAEoCEIVChNfa3ZfY2FwYWNpdHlfdG9rZW5zQhEKD19jb250ZXh0X3Rva2Vuc0IPCg1fYmxvY2tfdG9rZW5zSgQICBAJUgljYW5fc2NvcmUiygEKC0hvc3RTaWduYWxzEhMKC2NvbmN1cnJlbmN5GAEgASgNEhQKB3J1bm5pbmcYAiABKA1IAIgBARIUCgd3YWl0aW5nGAMgASgNSAGIAQESFQoIa3ZfdXNhZ2UYBCABKAFIAogBARIYCgtwcmVlbXB0aW9ucxgFIAEoDUgDiAEBEhQKDGNhY2hlX2xvc3NlcxgGIAEoDUIKCghfcnVubmluZ0IKCghfd2FpdGluZ0ILCglfa3ZfdXNhZ2VCDgoMX3ByZWVtcHRpb25zIjMKDFJvbGxvdXRPZmZlchIjCgRob3N0GAEgASgLMhUuY29wcGljZS52MS5Ib3N0RmFjdHMiOwoRVmVyaWZpY2F0aW9uT2ZmZXISEQoJdmVyaWZpZXJzGAEgAygJEhMKC2NvbmN1cnJlbmN5GAIgASgNIo8BCg9SZWdpc3RlclJlcXVlc3QSDgoGd29ya2VyGAEgASgJEisKB3JvbGxvdXQYAiABKAsyGC5jb3BwaWNlLnYxLlJvbGxvdXRPZmZlckgAEjUKDHZlcmlmaWNhdGlvbhgDIAEoCzIdLmNvcHBpY2UudjEuVmVyaWZpY2F0aW9uT2ZmZXJIAEIICgZvZmZlcnMiMwoQUmVnaXN0ZXJSZXNwb25zZRINCgVsYW5lcxgBIAMoCRIQCghsZWFzZV9tcxgCIAEoDSJECg5OdW1iZXJlZFJlcG9ydBIOCgZudW1iZXIYASABKA0SIgoGcmVwb3J0GAIgASgLMhIuY29wcGljZS52MS5SZXBvcnQicwoNUmVwb3J0UmVxdWVzdBIOCgZ3b3JrZXIYASABKAkSKwoHcmVwb3J0cxgCIAMoCzIaLmNvcHBpY2UudjEuTnVtYmVyZWRSZXBvcnQSJQoEaG9zdBgDIAEoCzIXLmNvcHBpY2UudjEuSG9zdFNpZ25hbHMiOAoHUmVmdXNhbBIOCgZudW1iZXIYASABKA0SDAoEY29kZRgCIAEoDRIPCgdtZXNzYWdlGAMgASgJIicKCldpdGhkcmF3YWwSCwoDam9iGAEgASgJEgwKBGFza3MYAiADKAkidwoOUmVwb3J0UmVzcG9uc2USFAoMYWNrbm93bGVkZ2VkGAEgAygNEiQKB3JlZnVzZWQYAiADKAsyEy5jb3BwaWNlLnYxLlJlZnVzYWwSKQoJd2l0aGRyYXduGAMgAygLMhYuY29wcGljZS52MS5XaXRoZHJhd2FsIi4KD1NlZ21lbnRzUmVxdWVzdBIOCgZ3b3JrZXIYASABKAkSCwoDaWRzGAIgAygJIkMKB1NlZ21lbnQSCgoCaWQYASABKAkSDAoEdGV4dBgCIAEoCRITCgZ0b2tlbnMYAyABKAxIAIgBAUIJCgdfdG9rZW5zIjkKEFNlZ21lbnRzUmVzcG9uc2USJQoIc2VnbWVudHMYASADKAsyEy5jb3BwaWNlLnYxLlNlZ21lbnQiHgoMTGVhdmVSZXF1ZXN0Eg4KBndvcmtlchgBIAEoCSIPCg1MZWF2ZVJlc3BvbnNlMpoCCgdXb3JrZXJzEkUKCFJlZ2lzdGVyEhsuY29wcGljZS52MS5SZWdpc3RlclJlcXVlc3QaHC5jb3BwaWNlLnYxLlJlZ2lzdGVyUmVzcG9uc2USQwoGUmVwb3J0EhkuY29wcGljZS52MS5SZXBvcnRSZXF1ZXN0GhouY29wcGljZS52MS5SZXBvcnRSZXNwb25zZSgBMAESRQoIU2VnbWVudHMSGy5jb3BwaWNlLnYxLlNlZ21lbnRzUmVxdWVzdBocLmNvcHBpY2UudjEuU2VnbWVudHNSZXNwb25zZRI8CgVMZWF2ZRIYLmNvcHBpY2UudjEuTGVhdmVSZXF1ZXN0GhkuY29wcGljZS52MS5MZWF2ZVJlc3BvbnNlYgZwcm90bzM", [file_coppice_v1_report]);
 
 /**
  * A host as its driver's probe found it.
@@ -44,7 +44,7 @@ export type HostFacts = Message<"coppice.v1.HostFacts"> & {
   model: string;
 
   /**
-   * Sequences that it decodes at once; at least 1.
+   * Asks that it has at once; at least 1. An adaptive host begins with it.
    *
    * @generated from field: uint32 concurrency = 4;
    */
@@ -78,6 +78,27 @@ export type HostFacts = Message<"coppice.v1.HostFacts"> & {
    * @generated from field: repeated string can = 9;
    */
   can: string[];
+
+  /**
+   * The most that concurrency may become. Less than concurrency, 0 for example: the number is fixed.
+   *
+   * @generated from field: uint32 concurrency_max = 10;
+   */
+  concurrencyMax: number;
+
+  /**
+   * Tokens in a block of its KV cache; at least 1. Absent: unknown.
+   *
+   * @generated from field: optional uint32 block_tokens = 11;
+   */
+  blockTokens?: number | undefined;
+
+  /**
+   * Whether prompts that begin alike and come at once, before any of them is cached, are computed once.
+   *
+   * @generated from field: bool shares_cold_prefixes = 12;
+   */
+  sharesColdPrefixes: boolean;
 };
 
 /**
@@ -86,6 +107,62 @@ export type HostFacts = Message<"coppice.v1.HostFacts"> & {
  */
 export const HostFactsSchema: GenMessage<HostFacts> = /*@__PURE__*/
   messageDesc(file_coppice_v1_workers, 0);
+
+/**
+ * How a host is doing. The latest counts; losing one is safe.
+ *
+ * @generated from message coppice.v1.HostSignals
+ */
+export type HostSignals = Message<"coppice.v1.HostSignals"> & {
+  /**
+   * Asks that it may have at once now; at least 1.
+   *
+   * @generated from field: uint32 concurrency = 1;
+   */
+  concurrency: number;
+
+  /**
+   * Sequences that it decodes, of other clients too. Absent: unknown.
+   *
+   * @generated from field: optional uint32 running = 2;
+   */
+  running?: number | undefined;
+
+  /**
+   * Sequences that wait in it, of other clients too. Absent: unknown.
+   *
+   * @generated from field: optional uint32 waiting = 3;
+   */
+  waiting?: number | undefined;
+
+  /**
+   * Share of its KV cache that is in use, from 0 to 1. Absent: unknown.
+   *
+   * @generated from field: optional double kv_usage = 4;
+   */
+  kvUsage?: number | undefined;
+
+  /**
+   * Sequences that it has put back for want of memory, since it started. Absent: unknown.
+   *
+   * @generated from field: optional uint32 preemptions = 5;
+   */
+  preemptions?: number | undefined;
+
+  /**
+   * How often, since the worker started, it lost all that it had cached.
+   *
+   * @generated from field: uint32 cache_losses = 6;
+   */
+  cacheLosses: number;
+};
+
+/**
+ * Describes the message coppice.v1.HostSignals.
+ * Use `create(HostSignalsSchema)` to create a new message.
+ */
+export const HostSignalsSchema: GenMessage<HostSignals> = /*@__PURE__*/
+  messageDesc(file_coppice_v1_workers, 1);
 
 /**
  * What a rollout worker offers: one host.
@@ -106,7 +183,7 @@ export type RolloutOffer = Message<"coppice.v1.RolloutOffer"> & {
  * Use `create(RolloutOfferSchema)` to create a new message.
  */
 export const RolloutOfferSchema: GenMessage<RolloutOffer> = /*@__PURE__*/
-  messageDesc(file_coppice_v1_workers, 1);
+  messageDesc(file_coppice_v1_workers, 2);
 
 /**
  * What a verification worker offers.
@@ -134,7 +211,7 @@ export type VerificationOffer = Message<"coppice.v1.VerificationOffer"> & {
  * Use `create(VerificationOfferSchema)` to create a new message.
  */
 export const VerificationOfferSchema: GenMessage<VerificationOffer> = /*@__PURE__*/
-  messageDesc(file_coppice_v1_workers, 2);
+  messageDesc(file_coppice_v1_workers, 3);
 
 /**
  * @generated from message coppice.v1.RegisterRequest
@@ -172,7 +249,7 @@ export type RegisterRequest = Message<"coppice.v1.RegisterRequest"> & {
  * Use `create(RegisterRequestSchema)` to create a new message.
  */
 export const RegisterRequestSchema: GenMessage<RegisterRequest> = /*@__PURE__*/
-  messageDesc(file_coppice_v1_workers, 3);
+  messageDesc(file_coppice_v1_workers, 4);
 
 /**
  * @generated from message coppice.v1.RegisterResponse
@@ -198,7 +275,7 @@ export type RegisterResponse = Message<"coppice.v1.RegisterResponse"> & {
  * Use `create(RegisterResponseSchema)` to create a new message.
  */
 export const RegisterResponseSchema: GenMessage<RegisterResponse> = /*@__PURE__*/
-  messageDesc(file_coppice_v1_workers, 4);
+  messageDesc(file_coppice_v1_workers, 5);
 
 /**
  * A report with its number on this line.
@@ -226,7 +303,7 @@ export type NumberedReport = Message<"coppice.v1.NumberedReport"> & {
  * Use `create(NumberedReportSchema)` to create a new message.
  */
 export const NumberedReportSchema: GenMessage<NumberedReport> = /*@__PURE__*/
-  messageDesc(file_coppice_v1_workers, 5);
+  messageDesc(file_coppice_v1_workers, 6);
 
 /**
  * @generated from message coppice.v1.ReportRequest
@@ -245,6 +322,13 @@ export type ReportRequest = Message<"coppice.v1.ReportRequest"> & {
    * @generated from field: repeated coppice.v1.NumberedReport reports = 2;
    */
   reports: NumberedReport[];
+
+  /**
+   * How the worker's host is doing. Absent: nothing new.
+   *
+   * @generated from field: coppice.v1.HostSignals host = 3;
+   */
+  host?: HostSignals | undefined;
 };
 
 /**
@@ -252,7 +336,7 @@ export type ReportRequest = Message<"coppice.v1.ReportRequest"> & {
  * Use `create(ReportRequestSchema)` to create a new message.
  */
 export const ReportRequestSchema: GenMessage<ReportRequest> = /*@__PURE__*/
-  messageDesc(file_coppice_v1_workers, 6);
+  messageDesc(file_coppice_v1_workers, 7);
 
 /**
  * A report that the coordinator will not take as it is. It was not recorded.
@@ -287,7 +371,7 @@ export type Refusal = Message<"coppice.v1.Refusal"> & {
  * Use `create(RefusalSchema)` to create a new message.
  */
 export const RefusalSchema: GenMessage<Refusal> = /*@__PURE__*/
-  messageDesc(file_coppice_v1_workers, 7);
+  messageDesc(file_coppice_v1_workers, 8);
 
 /**
  * Asks that nobody wants any more. Doing nothing is safe, only wasteful.
@@ -315,7 +399,7 @@ export type Withdrawal = Message<"coppice.v1.Withdrawal"> & {
  * Use `create(WithdrawalSchema)` to create a new message.
  */
 export const WithdrawalSchema: GenMessage<Withdrawal> = /*@__PURE__*/
-  messageDesc(file_coppice_v1_workers, 8);
+  messageDesc(file_coppice_v1_workers, 9);
 
 /**
  * All fields empty: the coordinator has heard a heartbeat or the line's first message.
@@ -346,7 +430,7 @@ export type ReportResponse = Message<"coppice.v1.ReportResponse"> & {
  * Use `create(ReportResponseSchema)` to create a new message.
  */
 export const ReportResponseSchema: GenMessage<ReportResponse> = /*@__PURE__*/
-  messageDesc(file_coppice_v1_workers, 9);
+  messageDesc(file_coppice_v1_workers, 10);
 
 /**
  * @generated from message coppice.v1.SegmentsRequest
@@ -372,7 +456,7 @@ export type SegmentsRequest = Message<"coppice.v1.SegmentsRequest"> & {
  * Use `create(SegmentsRequestSchema)` to create a new message.
  */
 export const SegmentsRequestSchema: GenMessage<SegmentsRequest> = /*@__PURE__*/
-  messageDesc(file_coppice_v1_workers, 10);
+  messageDesc(file_coppice_v1_workers, 11);
 
 /**
  * A piece of a prefix.
@@ -405,7 +489,7 @@ export type Segment = Message<"coppice.v1.Segment"> & {
  * Use `create(SegmentSchema)` to create a new message.
  */
 export const SegmentSchema: GenMessage<Segment> = /*@__PURE__*/
-  messageDesc(file_coppice_v1_workers, 11);
+  messageDesc(file_coppice_v1_workers, 12);
 
 /**
  * @generated from message coppice.v1.SegmentsResponse
@@ -424,7 +508,7 @@ export type SegmentsResponse = Message<"coppice.v1.SegmentsResponse"> & {
  * Use `create(SegmentsResponseSchema)` to create a new message.
  */
 export const SegmentsResponseSchema: GenMessage<SegmentsResponse> = /*@__PURE__*/
-  messageDesc(file_coppice_v1_workers, 12);
+  messageDesc(file_coppice_v1_workers, 13);
 
 /**
  * @generated from message coppice.v1.LeaveRequest
@@ -443,7 +527,7 @@ export type LeaveRequest = Message<"coppice.v1.LeaveRequest"> & {
  * Use `create(LeaveRequestSchema)` to create a new message.
  */
 export const LeaveRequestSchema: GenMessage<LeaveRequest> = /*@__PURE__*/
-  messageDesc(file_coppice_v1_workers, 13);
+  messageDesc(file_coppice_v1_workers, 14);
 
 /**
  * @generated from message coppice.v1.LeaveResponse
@@ -456,7 +540,7 @@ export type LeaveResponse = Message<"coppice.v1.LeaveResponse"> & {
  * Use `create(LeaveResponseSchema)` to create a new message.
  */
 export const LeaveResponseSchema: GenMessage<LeaveResponse> = /*@__PURE__*/
-  messageDesc(file_coppice_v1_workers, 14);
+  messageDesc(file_coppice_v1_workers, 15);
 
 /**
  * @generated from service coppice.v1.Workers
