@@ -1,0 +1,391 @@
+/**
+ * What each host is predicted to hold of the tree: its cache as an engine keeps it. Least recently used goes first, leaves
+ * before what they continue, nothing that a request in flight uses. Called by the prefix tree alone.
+ *
+ * Invariants: (1) a host that holds a node holds its whole path, and all the tokens of it above the node; (2) an entry is
+ * pinned while a request in flight runs through it, so a pinned one has pinned ancestors; (3) unpinned entries of a host are in
+ * the ring of its `recency`, oldest first, children before their parents: the oldest is always a leaf; pinned ones are in
+ * the ring of its `root`, the entry of the empty path, which is always pinned; (4) after each change a host holds, with the
+ * outputs in flight, no more than its KV capacity, unless pinned entries alone are more.
+ */
+import assert from "node:assert/strict";
+import { add, at, NONE, type Column } from "./column.ts";
+import { CacheEntries } from "./cache-entries.ts";
+import { HostDrift, type Drift, type DriftLimits } from "./host-drift.ts";
+import { ROOT, wholeTokens, type NodeRef, type TreeNodes } from "./tree-nodes.ts";
+
+export interface CacheFacts {
+  /** Tokens that the KV cache holds; null when unknown: then nothing is predicted to be evicted for want of room. */
+  readonly kvCapacityTokens: number | null;
+  /** Tokens in a block: whole blocks only are used again. Null when unknown: any number is. */
+  readonly blockTokens: number | null;
+}
+
+export interface CacheLimits extends DriftLimits {
+  /** Nodes that one host is predicted to hold, what is in flight not counted. */
+  readonly hostNodesMax: number;
+  /** The same of all hosts together: the memory of the coordinator is bounded (I6). */
+  readonly nodesMax: number;
+}
+
+/** A difference below so many tokens is rounding where the size of a block is unknown: engines have blocks of 16. */
+const SLACK_TOKENS = 16;
+
+/** One host. */
+export interface HostCache {
+  readonly name: string;
+  readonly index: number;
+  readonly drift: HostDrift;
+  /** Entry of the empty path, and head of the ring of pinned entries. */
+  readonly root: number;
+  /** Head of the ring of unpinned entries: a row that is no entry. */
+  readonly recency: number;
+  facts: CacheFacts;
+  /** Whole blocks of KV, in tokens. */
+  capacityTokens: number;
+  blockTokens: number;
+  residentTokens: number;
+  pinnedTokens: number;
+  /** Outputs of requests in flight: room that is spoken for. */
+  outputTokens: number;
+  flights: number;
+  /** Entries, but for `root`. */
+  entries: number;
+}
+
+export class PredictedCaches {
+  readonly #nodes: TreeNodes;
+  readonly #limits: CacheLimits;
+  readonly #entries = new CacheEntries();
+  readonly #hosts: (HostCache | null)[] = [];
+  readonly #freeHosts: number[] = [];
+  /** Nodes of a path that a host does not hold yet, deepest first. */
+  readonly #missing: NodeRef[] = [];
+  #size = 0;
+
+  constructor(nodes: TreeNodes, limits: CacheLimits) {
+    this.#nodes = nodes;
+    this.#limits = limits;
+  }
+
+  /** Nodes held, summed over hosts. */
+  get size(): number {
+    return this.#size;
+  }
+
+  add(name: string, facts: CacheFacts): HostCache {
+    const index = this.#freeHosts.pop() ?? this.#hosts.length;
+    const root = this.#entries.allocate(index, ROOT);
+    this.#entries.pinnedChildren[root] = 1; // its own pin, never taken off
+    this.#entries.hasLanded[root] = 1;
+    this.#enter(root, ROOT);
+    const host: HostCache = {
+      name,
+      index,
+      drift: new HostDrift(this.#limits),
+      root,
+      recency: this.#entries.allocate(index, NONE),
+      facts,
+      capacityTokens: Infinity,
+      blockTokens: 1,
+      residentTokens: 0,
+      pinnedTokens: 0,
+      outputTokens: 0,
+      flights: 0,
+      entries: 0,
+    };
+    this.#hosts[index] = host;
+    this.setFacts(host, facts);
+    return host;
+  }
+
+  setFacts(host: HostCache, facts: CacheFacts): void {
+    host.facts = facts;
+    host.blockTokens = Math.max(1, facts.blockTokens ?? 1);
+    const capacity = facts.kvCapacityTokens ?? Infinity;
+    host.capacityTokens = capacity - (capacity === Infinity ? 0 : capacity % host.blockTokens);
+    this.#trim(host);
+  }
+
+  remove(host: HostCache): void {
+    this.#empty(host, host.recency);
+    this.#empty(host, host.root);
+    this.#leave(host.root, ROOT);
+    this.#entries.release(host.root);
+    this.#entries.release(host.recency);
+    this.#hosts[host.index] = null;
+    this.#freeHosts.push(host.index);
+  }
+
+  /** The host lost its cache. What requests in flight use is being computed again. */
+  forget(host: HostCache): void {
+    this.#empty(host, host.recency);
+    host.drift.forgotten(host.flights);
+  }
+
+  /** Tokens of a path that the host would use: whole blocks, and one token at least is always computed. */
+  cached(host: HostCache, node: NodeRef): number {
+    let held = 0;
+    let total = 0;
+    let entry = NONE;
+    for (let row = node; row !== ROOT; row = this.#nodes.parent(row)) {
+      const tokens = this.#nodes.tokens(row);
+      total += tokens;
+      if (entry !== NONE) held += tokens;
+      else {
+        entry = this.#entries.find(host.index, row);
+        if (entry !== NONE) held = at(this.#entries.resident, entry);
+      }
+    }
+    return usable(host, held, total);
+  }
+
+  /** Hosts that would use at least so many cached tokens of a path, those that hold its deepest node first. */
+  *holders(node: NodeRef, leastTokens: number): Generator<[host: string, cachedTokens: number]> {
+    const total = this.#tokensOf(node);
+    let end = total;
+    let below = NONE;
+    for (let row = node; row !== ROOT && end >= leastTokens; row = this.#nodes.parent(row)) {
+      const start = end - this.#nodes.tokens(row);
+      let entry = this.#nodes.firstEntry(row);
+      for (; entry !== NONE; entry = this.#entries.nextOfNode(entry)) {
+        const host = this.#hostOf(entry);
+        // By invariant 1 it has been told of where it holds the node below.
+        if (below !== NONE && this.#entries.find(host.index, below) !== NONE) continue;
+        const cached = usable(host, start + at(this.#entries.resident, entry), total);
+        if (cached >= leastTokens) yield [host.name, cached];
+      }
+      end = start;
+      below = row;
+    }
+  }
+
+  /** A request for this path is in flight: the host holds all of it, or is about to. */
+  sent(host: HostCache, node: NodeRef, outputTokens: number): void {
+    const entry = this.#hold(host, node);
+    host.flights += 1;
+    host.outputTokens += wholeTokens(outputTokens);
+    this.#pin(host, entry);
+    this.#trim(host);
+  }
+
+  /** @returns Whether a request for this path was in flight. If not, nothing has changed. */
+  landed(host: HostCache, node: NodeRef, outputTokens: number): boolean {
+    const entry = this.#entries.find(host.index, node);
+    if (entry === NONE || at(this.#entries.flights, entry) === 0) return false;
+    host.flights -= 1;
+    host.outputTokens = host.flights === 0 ? 0 : host.outputTokens - wholeTokens(outputTokens);
+    for (let row = entry; at(this.#entries.hasLanded, row) === 0; row = at(this.#entries.parent, row))
+      this.#entries.hasLanded[row] = 1;
+    this.#unpin(host, entry);
+    this.#trim(host);
+    return true;
+  }
+
+  /** The host holds the output of a request in flight for the parent of this node. Call before `landed`. */
+  generated(host: HostCache, node: NodeRef): void {
+    const entry = this.#hold(host, node);
+    this.#entries.hasLanded[entry] = 1;
+    if (this.#entries.isPinned(entry)) return;
+    this.#entries.detach(entry);
+    this.#entries.append(host.recency, entry);
+  }
+
+  /** The same of an output that nobody will ask for again: it takes room until it is evicted. */
+  generatedUnnamed(host: HostCache, tokens: number): void {
+    const entry = this.#entries.allocate(host.index, NONE);
+    this.#entries.resident[entry] = tokens;
+    this.#entries.append(host.recency, entry);
+    host.residentTokens += tokens;
+    this.#count(host, 1);
+  }
+
+  isInFlight(host: HostCache, node: NodeRef): boolean {
+    const entry = this.#entries.find(host.index, node);
+    return entry !== NONE && at(this.#entries.flights, entry) > 0;
+  }
+
+  pinnedBy(host: HostCache, node: NodeRef): number {
+    let tokens = 0;
+    for (let row = node; row !== ROOT; row = this.#nodes.parent(row)) {
+      const entry = this.#entries.find(host.index, row);
+      if (entry !== NONE && this.#entries.isPinned(entry)) break;
+      tokens += this.#nodes.tokens(row);
+    }
+    return tokens;
+  }
+
+  reported(host: HostCache, node: NodeRef, { predicted, cached }: ReportedTokens): Drift {
+    const slack = host.facts.blockTokens ?? SLACK_TOKENS;
+    const wasComputed = this.#wasComputed(host, node, cached);
+    const drift = host.drift.reported({ predicted, cached, slack, wasComputed });
+    // The cache is smaller than it seemed by what is missing: those that would have gone next are gone too.
+    if (drift.kind === "less") this.#evict(host, drift.tokens);
+    if (drift.kind === "lost") this.forget(host);
+    return drift;
+  }
+
+  /** An estimate of a node has become a count. The node must be claimed. */
+  counted(node: NodeRef, before: number): void {
+    const tokens = this.#nodes.tokens(node);
+    let entry = this.#nodes.firstEntry(node);
+    while (entry !== NONE) {
+      const host = this.#hostOf(entry);
+      const held = at(this.#entries.resident, entry);
+      const change = (held === before ? tokens : Math.min(held, tokens)) - held;
+      const isPinned = this.#entries.isPinned(entry);
+      add(this.#entries.resident, entry, change);
+      entry = this.#entries.nextOfNode(entry); // trimming may drop the one before
+      host.residentTokens += change;
+      if (isPinned) host.pinnedTokens += change;
+      this.#trim(host);
+    }
+  }
+
+  #tokensOf(node: NodeRef): number {
+    let tokens = 0;
+    for (let row = node; row !== ROOT; row = this.#nodes.parent(row)) tokens += this.#nodes.tokens(row);
+    return tokens;
+  }
+
+  #hostOf(entry: number): HostCache {
+    const host = this.#hosts[at(this.#entries.host, entry)];
+    assert(host !== null && host !== undefined, "an entry outlived its host");
+    return host;
+  }
+
+  /** Whether what follows so many tokens of the path was there for a request that has landed. */
+  #wasComputed(host: HostCache, node: NodeRef, tokens: number): boolean {
+    let end = this.#tokensOf(node);
+    let row = node;
+    for (; row !== ROOT && end - this.#nodes.tokens(row) > tokens; row = this.#nodes.parent(row))
+      end -= this.#nodes.tokens(row);
+    const entry = this.#entries.find(host.index, row);
+    return entry !== NONE && at(this.#entries.hasLanded, entry) === 1;
+  }
+
+  /** The entry of a node; made, with those of its path, where it is new. Whole in any case. Pinned by the caller. */
+  #hold(host: HostCache, node: NodeRef): number {
+    let entry = this.#entries.find(host.index, node);
+    for (let row = node; entry === NONE; entry = this.#entries.find(host.index, row)) {
+      this.#missing.push(row);
+      row = this.#nodes.parent(row);
+    }
+    const lacking = this.#nodes.tokens(at(this.#entries.node, entry)) - at(this.#entries.resident, entry);
+    add(this.#entries.resident, entry, lacking);
+    host.residentTokens += lacking;
+    for (let row = this.#missing.pop(); row !== undefined; row = this.#missing.pop())
+      entry = this.#make(host, row, entry);
+    return entry;
+  }
+
+  #make(host: HostCache, node: NodeRef, parent: number): number {
+    const entry = this.#entries.allocate(host.index, node);
+    const tokens = this.#nodes.tokens(node);
+    this.#entries.parent[entry] = parent;
+    this.#entries.resident[entry] = tokens;
+    this.#entries.append(host.recency, entry);
+    this.#enter(entry, node);
+    host.residentTokens += tokens;
+    this.#count(host, 1);
+    return entry;
+  }
+
+  /** Puts an entry where it is found: into the index, and into the list of its node. */
+  #enter(entry: number, node: NodeRef): void {
+    this.#nodes.claim(node);
+    this.#entries.index(entry);
+    this.#nodes.setFirstEntry(node, this.#entries.prependToNode(this.#nodes.firstEntry(node), entry));
+  }
+
+  #leave(entry: number, node: NodeRef): void {
+    this.#entries.unindex(entry);
+    this.#nodes.setFirstEntry(node, this.#entries.removeFromNode(this.#nodes.firstEntry(node), entry));
+    this.#nodes.unclaim(node);
+  }
+
+  #count(host: HostCache, change: 1 | -1): void {
+    host.entries += change;
+    this.#size += change;
+  }
+
+  /** One more request ends at this entry. Stops at the first that was pinned before: those above it are (invariant 2). */
+  #pin(host: HostCache, leaf: number): void {
+    let pins: Column = this.#entries.flights;
+    for (let entry = leaf; ; entry = at(this.#entries.parent, entry)) {
+      const wasPinned = this.#entries.isPinned(entry);
+      add(pins, entry, 1);
+      if (wasPinned) return;
+      this.#entries.detach(entry);
+      this.#entries.append(host.root, entry);
+      host.pinnedTokens += at(this.#entries.resident, entry);
+      pins = this.#entries.pinnedChildren;
+    }
+  }
+
+  /** One request less. What is not pinned any more is the most recently used, leaf before parent (invariant 3). */
+  #unpin(host: HostCache, leaf: number): void {
+    let pins: Column = this.#entries.flights;
+    for (let entry = leaf; ; entry = at(this.#entries.parent, entry)) {
+      add(pins, entry, -1);
+      if (this.#entries.isPinned(entry)) return;
+      this.#entries.detach(entry);
+      this.#entries.append(host.recency, entry);
+      host.pinnedTokens -= at(this.#entries.resident, entry);
+      pins = this.#entries.pinnedChildren;
+    }
+  }
+
+  /** Restores invariant 4, and the limits on nodes. */
+  #trim(host: HostCache): void {
+    this.#evict(host, host.residentTokens + host.outputTokens - host.capacityTokens);
+    const { hostNodesMax, nodesMax } = this.#limits;
+    while (host.entries > hostNodesMax || this.#size > nodesMax) {
+      const oldest = at(this.#entries.after, host.recency);
+      if (oldest === host.recency) return;
+      this.#drop(host, oldest);
+    }
+  }
+
+  /** Evicts so many tokens, oldest first, as far as they are not pinned. */
+  #evict(host: HostCache, tokens: number): void {
+    let excess = tokens;
+    while (excess > 0) {
+      const oldest = at(this.#entries.after, host.recency);
+      if (oldest === host.recency) return;
+      const held = at(this.#entries.resident, oldest);
+      const part = Math.ceil(excess / host.blockTokens) * host.blockTokens;
+      if (held <= part) this.#drop(host, oldest);
+      else {
+        add(this.#entries.resident, oldest, -part);
+        host.residentTokens -= part;
+      }
+      excess -= held;
+    }
+  }
+
+  #empty(host: HostCache, ring: number): void {
+    for (let entry = at(this.#entries.after, ring); entry !== ring; entry = at(this.#entries.after, ring))
+      this.#drop(host, entry);
+  }
+
+  #drop(host: HostCache, entry: number): void {
+    const node = at(this.#entries.node, entry);
+    this.#entries.detach(entry);
+    host.residentTokens -= at(this.#entries.resident, entry);
+    this.#count(host, -1);
+    if (node !== NONE) this.#leave(entry, node);
+    this.#entries.release(entry);
+  }
+}
+
+export interface ReportedTokens {
+  /** What `cached` was when the request was sent. */
+  readonly predicted: number;
+  readonly cached: number;
+}
+
+function usable(host: HostCache, held: number, total: number): number {
+  const most = Math.max(0, Math.min(held, total - 1));
+  return most - (most % host.blockTokens);
+}
