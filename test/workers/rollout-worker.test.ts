@@ -161,8 +161,10 @@ describe("rollout worker: jobs", () => {
       engine: "openai",
       model: "tiny",
       concurrency: 4,
+      concurrencyMax: expect.any(Number),
       kvCapacityTokens: 16_000,
       contextTokens: 4096,
+      sharesColdPrefixes: true,
     };
     expect(bed.facts).toEqual({
       id: "w1",
@@ -170,6 +172,7 @@ describe("rollout worker: jobs", () => {
         kind: "rollout",
         host: {
           ...found,
+          blockTokens: expect.toBeOneOf([16, null]),
           reportsCachedTokens: true,
           can: expect.arrayContaining(["score", "likelihood", "tokens"]),
         },
