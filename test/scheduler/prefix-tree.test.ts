@@ -1,6 +1,7 @@
 import { describe, expect, test } from "vitest";
 import {
   PrefixTree,
+  type Drift,
   type NodeRef,
   type PathPiece,
   type PrefixTreeLimits,
@@ -236,5 +237,114 @@ describe("pinned tokens", () => {
     tree.addHost("a", { kvCapacityTokens: null, blockTokens: null });
     tree.landed("a", x, 100);
     expect(tree.pinnedTokens("a")).toBe(0);
+  });
+});
+
+describe("drift", () => {
+  /** Sends a request for this path, and reports of it. */
+  function report(
+    tree: PrefixTree,
+    pieces: readonly PathPiece[],
+    cached: number | "predicted",
+  ): Drift | null {
+    const node = tree.retain(pieces);
+    const predicted = tree.cached("a", node);
+    tree.sent("a", node, 0);
+    const drift = tree.reported("a", node, {
+      predicted,
+      cached: cached === "predicted" ? predicted : cached,
+    });
+    tree.landed("a", node, 0);
+    return drift;
+  }
+  const trees = ["1", "2", "3", "4", "5", "6", "7", "8"].map((name) => path(["root", 100], [name, 900]));
+  const problem = (i: number): readonly PathPiece[] => trees[i] ?? [];
+  const sample = (i: number, tokens: number): PathPiece[] =>
+    path(["root", 100], [String(i + 1), 900], [`sample-${tokens}`, tokens]);
+
+  test("within a block is none", () => {
+    const tree = treeOf({ block: 16 });
+    serve(tree, "a", path(["x", 160]));
+    const node = tree.retain(path(["x", 160], ["y", 5]));
+    expect(tree.reported("a", node, { predicted: 160, cached: 144 })).toEqual({
+      kind: "as-predicted",
+      tokens: 16,
+    });
+    expect(tree.reported("a", node, { predicted: 160, cached: 128 })?.kind).toBe("less");
+  });
+
+  test("of what was evicted unseen evicts as much, of what would have gone next", () => {
+    const tree = treeOf();
+    for (const i of [0, 1, 2]) serve(tree, "a", problem(i));
+    expect(report(tree, sample(2, 10), 600)).toEqual({ kind: "less", tokens: 400 });
+    expect(tree.cached("a", tree.retain(sample(0, 10)))).toBe(600);
+    expect(tree.cached("a", tree.retain(sample(1, 10)))).toBe(1000);
+    expect(tree.cached("a", tree.retain(sample(2, 10)))).toBe(1009);
+  });
+
+  test("where the missing part was still in computation corrects nothing", () => {
+    const tree = treeOf();
+    serve(tree, "a", problem(0));
+    const leader = tree.retain(problem(1));
+    tree.sent("a", leader, 0);
+    expect(report(tree, sample(1, 10), 100)).toEqual({ kind: "early", tokens: 900 });
+    expect(tree.cached("a", tree.retain(sample(0, 10)))).toBe(1000);
+  });
+
+  test("that is large again and again means that the cache is lost: all is forgotten", () => {
+    const tree = treeOf();
+    for (const pieces of trees) serve(tree, "a", pieces);
+    expect(report(tree, sample(7, 10), 0)?.kind).toBe("less");
+    // Its siblings find what it has just computed: that says nothing of the rest.
+    expect(report(tree, sample(7, 20), "predicted")?.kind).toBe("as-predicted");
+    expect(report(tree, sample(6, 10), 100)?.kind).toBe("less");
+    expect(report(tree, sample(5, 10), 100)?.kind).toBe("lost");
+    expect(tree.cached("a", tree.retain(sample(4, 10)))).toBe(100);
+    expect(tree.cached("a", tree.retain(sample(5, 10)))).toBe(1009);
+    expect(tree.host("a")?.drift).toEqual({
+      reports: 4,
+      asPredicted: 1,
+      more: 0,
+      moreTokens: 0,
+      early: 0,
+      less: 3,
+      lessTokens: 2800,
+      lost: 1,
+    });
+  });
+
+  test("with something old that is cached still between is not a loss", () => {
+    const tree = treeOf();
+    for (const pieces of trees) serve(tree, "a", pieces);
+    report(tree, sample(7, 10), 0);
+    report(tree, sample(6, 10), 100);
+    expect(report(tree, sample(5, 10), "predicted")?.kind).toBe("as-predicted");
+    expect(report(tree, sample(4, 10), 0)?.kind).not.toBe("lost");
+  });
+
+  test("of requests that were sent before the cache was forgotten is no second loss", () => {
+    const tree = treeOf();
+    for (const i of [0, 1, 2, 3]) serve(tree, "a", problem(i));
+    const flights = [0, 1, 2, 3].map((i) => tree.retain(sample(i, 10)));
+    for (const node of flights) tree.sent("a", node, 0);
+    tree.forget("a");
+    for (const node of flights) {
+      expect(tree.reported("a", node, { predicted: 1000, cached: 0 })?.kind).toBe("early");
+      tree.landed("a", node, 0);
+    }
+    expect(tree.host("a")?.drift.lost).toBe(0);
+  });
+
+  test("towards more is told, and the host holds the path in any case", () => {
+    const tree = treeOf();
+    expect(report(tree, problem(0), 500)).toEqual({ kind: "more", tokens: 500 });
+    expect(tree.host("a")?.drift.moreTokens).toBe(500);
+  });
+
+  test("of a host that is gone is none", () => {
+    const tree = treeOf();
+    const node = serve(tree, "a", problem(0));
+    tree.removeHost("a");
+    expect(tree.reported("a", node, { predicted: 1000, cached: 0 })).toBeNull();
   });
 });

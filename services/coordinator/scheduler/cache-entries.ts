@@ -20,8 +20,8 @@ export class CacheEntries {
   flights: Column = new Int32Array(ROWS);
   /** Children at the same host that are pinned. */
   pinnedChildren: Column = new Int32Array(ROWS);
-  /** 1 once a request through here has landed: before, it may still be in computation. */
-  hasLanded: Column = new Int32Array(ROWS);
+  /** The era (of the host's drift) that it was computed in; 0 until a request through here lands: it may still be computed. */
+  computedIn: Column = new Int32Array(ROWS);
   before: Column = new Int32Array(ROWS);
   after: Column = new Int32Array(ROWS);
   #beforeOfNode: Column = new Int32Array(ROWS);
@@ -42,7 +42,7 @@ export class CacheEntries {
     this.resident[row] = 0;
     this.flights[row] = 0;
     this.pinnedChildren[row] = 0;
-    this.hasLanded[row] = 0;
+    this.computedIn[row] = 0;
     this.before[row] = row;
     this.after[row] = row;
     return row;
@@ -164,7 +164,7 @@ export class CacheEntries {
     this.resident = grown(this.resident, rows);
     this.flights = grown(this.flights, rows);
     this.pinnedChildren = grown(this.pinnedChildren, rows);
-    this.hasLanded = grown(this.hasLanded, rows);
+    this.computedIn = grown(this.computedIn, rows);
     this.before = grown(this.before, rows);
     this.after = grown(this.after, rows);
     this.#beforeOfNode = grown(this.#beforeOfNode, rows);

@@ -28,22 +28,25 @@ export interface DriftSummary {
 }
 
 export interface DriftLimits {
-  /** A report of less than this share of what was predicted is a sign that the cache was lost. */
+  /** Where less than this share of what was computed long ago is cached still, the cache may have been lost: a sign. */
   readonly lossShare: number;
-  /** So many such signs, with no good report between them, are proof. */
+  /** So many signs, with no report between them of anything old that is cached still, are proof. */
   readonly lossReports: number;
 }
 
 export const DEFAULT_DRIFT_LIMITS: DriftLimits = { lossShare: 0.5, lossReports: 3 };
 
+/** A report beside what was predicted when its request was sent. */
 export interface CachedReport {
-  /** Tokens that were predicted to be cached when the request was sent. */
   readonly predicted: number;
   readonly cached: number;
+  /** The parts of both that are old: computed before the first of the signs that are not proof yet. */
+  readonly predictedOld: number;
+  readonly cachedOld: number;
+  /** Whether the first token that was missing had been computed for a request that has landed. */
+  readonly wasComputed: boolean;
   /** Differences up to so many tokens are rounding. */
   readonly slack: number;
-  /** Whether the first token that was missing had been computed before for a request that has landed. */
-  readonly wasComputed: boolean;
 }
 
 export class HostDrift {
@@ -56,7 +59,9 @@ export class HostDrift {
   #less = 0;
   #lessTokens = 0;
   #lost = 0;
+  /** Of late, and in all. */
   #signs = 0;
+  #signsEver = 0;
   /** Reports still to come whose predictions are older than what was concluded last: they are no second proof of it. */
   #outdated = 0;
 
@@ -77,6 +82,16 @@ export class HostDrift {
     };
   }
 
+  /** A time stamp of what is computed now: never 0, and later after each sign. */
+  get era(): number {
+    return this.#signsEver + 1;
+  }
+
+  /** Whether what was computed in this era says, by being cached or not, whether the cache was lost. */
+  isOld(era: number): boolean {
+    return era <= this.era - this.#signs;
+  }
+
   /** All was forgotten while so many requests, predicted before that, were in flight. */
   forgotten(flights: number): void {
     this.#signs = 0;
@@ -84,14 +99,19 @@ export class HostDrift {
   }
 
   /** Counts a report. After `lost` the owner forgets what the host held; after `less` it evicts as much. */
-  reported({ predicted, cached, slack, wasComputed }: CachedReport): Drift {
+  reported(report: CachedReport): Drift {
+    const { predicted, cached, predictedOld, cachedOld, slack, wasComputed } = report;
     this.#reports += 1;
+    const missing = predicted - cached;
     const isOutdated = this.#outdated > 0;
     if (isOutdated) this.#outdated -= 1;
-    const missing = predicted - cached;
+    // A lost cache is filled again by the first request for each tree: that its siblings find what that one computed is
+    // no sign of anything, so only what is old counts, for and against.
+    const isSaying = !isOutdated && predictedOld > slack;
+    const isSign = isSaying && cachedOld < predictedOld * this.#limits.lossShare;
+    if (isSaying && !isSign) this.#signs = 0;
     if (Math.abs(missing) <= slack) {
       this.#asPredicted += 1;
-      if (predicted > slack) this.#signs = 0;
       return { kind: "as-predicted", tokens: Math.abs(missing) };
     }
     if (missing < 0) {
@@ -103,16 +123,17 @@ export class HostDrift {
       this.#early += 1;
       return { kind: "early", tokens: missing };
     }
-    return this.#lacking(missing, cached < predicted * this.#limits.lossShare);
+    this.#less += 1;
+    this.#lessTokens += missing;
+    return { kind: isSign && this.#isProven() ? "lost" : "less", tokens: missing };
   }
 
-  #lacking(tokens: number, isSign: boolean): Drift {
-    this.#less += 1;
-    this.#lessTokens += tokens;
-    this.#signs = isSign ? this.#signs + 1 : 0;
-    if (this.#signs < this.#limits.lossReports) return { kind: "less", tokens };
+  #isProven(): boolean {
+    this.#signs += 1;
+    this.#signsEver += 1;
+    if (this.#signs < this.#limits.lossReports) return false;
     this.#signs = 0;
     this.#lost += 1;
-    return { kind: "lost", tokens };
+    return true;
   }
 }

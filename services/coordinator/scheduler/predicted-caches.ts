@@ -11,7 +11,7 @@
 import assert from "node:assert/strict";
 import { add, at, NONE, type Column } from "./column.ts";
 import { CacheEntries } from "./cache-entries.ts";
-import { HostDrift, type Drift, type DriftLimits } from "./host-drift.ts";
+import { HostDrift, type CachedReport, type Drift, type DriftLimits } from "./host-drift.ts";
 import { ROOT, wholeTokens, type NodeRef, type TreeNodes } from "./tree-nodes.ts";
 
 export interface CacheFacts {
@@ -77,7 +77,7 @@ export class PredictedCaches {
     const index = this.#freeHosts.pop() ?? this.#hosts.length;
     const root = this.#entries.allocate(index, ROOT);
     this.#entries.pinnedChildren[root] = 1; // its own pin, never taken off
-    this.#entries.hasLanded[root] = 1;
+    this.#entries.computedIn[root] = 1;
     this.#enter(root, ROOT);
     const host: HostCache = {
       name,
@@ -117,10 +117,10 @@ export class PredictedCaches {
     this.#freeHosts.push(host.index);
   }
 
-  /** The host lost its cache. What requests in flight use is being computed again. */
-  forget(host: HostCache): void {
+  /** The host lost its cache. What requests in flight use is being computed again; so many of them will report yet. */
+  forget(host: HostCache, reportsToCome: number = host.flights): void {
     this.#empty(host, host.recency);
-    host.drift.forgotten(host.flights);
+    host.drift.forgotten(Math.max(0, reportsToCome));
   }
 
   /** Tokens of a path that the host would use: whole blocks, and one token at least is always computed. */
@@ -175,8 +175,8 @@ export class PredictedCaches {
     if (entry === NONE || at(this.#entries.flights, entry) === 0) return false;
     host.flights -= 1;
     host.outputTokens = host.flights === 0 ? 0 : host.outputTokens - wholeTokens(outputTokens);
-    for (let row = entry; at(this.#entries.hasLanded, row) === 0; row = at(this.#entries.parent, row))
-      this.#entries.hasLanded[row] = 1;
+    for (let row = entry; at(this.#entries.computedIn, row) === 0; row = at(this.#entries.parent, row))
+      this.#entries.computedIn[row] = host.drift.era;
     this.#unpin(host, entry);
     this.#trim(host);
     return true;
@@ -185,7 +185,7 @@ export class PredictedCaches {
   /** The host holds the output of a request in flight for the parent of this node. Call before `landed`. */
   generated(host: HostCache, node: NodeRef): void {
     const entry = this.#hold(host, node);
-    this.#entries.hasLanded[entry] = 1;
+    this.#entries.computedIn[entry] = host.drift.era;
     if (this.#entries.isPinned(entry)) return;
     this.#entries.detach(entry);
     this.#entries.append(host.recency, entry);
@@ -215,13 +215,12 @@ export class PredictedCaches {
     return tokens;
   }
 
-  reported(host: HostCache, node: NodeRef, { predicted, cached }: ReportedTokens): Drift {
-    const slack = host.facts.blockTokens ?? SLACK_TOKENS;
-    const wasComputed = this.#wasComputed(host, node, cached);
-    const drift = host.drift.reported({ predicted, cached, slack, wasComputed });
+  reported(host: HostCache, node: NodeRef, tokens: ReportedTokens): Drift {
+    const drift = host.drift.reported(this.#evidence(host, node, tokens));
+    if (drift.kind === "less" || drift.kind === "lost") this.#recomputed(host, node, tokens.cached);
     // The cache is smaller than it seemed by what is missing: those that would have gone next are gone too.
     if (drift.kind === "less") this.#evict(host, drift.tokens);
-    if (drift.kind === "lost") this.forget(host);
+    if (drift.kind === "lost") this.forget(host, host.flights - 1);
     return drift;
   }
 
@@ -254,14 +253,37 @@ export class PredictedCaches {
     return host;
   }
 
-  /** Whether what follows so many tokens of the path was there for a request that has landed. */
-  #wasComputed(host: HostCache, node: NodeRef, tokens: number): boolean {
+  #evidence(host: HostCache, node: NodeRef, { predicted, cached }: ReportedTokens): CachedReport {
+    let predictedOld = 0;
+    let cachedOld = 0;
+    let wasComputed = false;
     let end = this.#tokensOf(node);
-    let row = node;
-    for (; row !== ROOT && end - this.#nodes.tokens(row) > tokens; row = this.#nodes.parent(row))
+    for (let row = node; row !== ROOT; row = this.#nodes.parent(row)) {
+      const start = end - this.#nodes.tokens(row);
+      const entry = this.#entries.find(host.index, row);
+      const era = entry === NONE ? 0 : at(this.#entries.computedIn, entry);
+      if (era > 0) {
+        if (start <= cached && cached < end) wasComputed = true;
+        if (host.drift.isOld(era)) {
+          predictedOld += Math.max(0, Math.min(end, predicted) - start);
+          cachedOld += Math.max(0, Math.min(end, predicted, cached) - start);
+        }
+      }
+      end = start;
+    }
+    const slack = host.facts.blockTokens ?? SLACK_TOKENS;
+    return { predicted, cached, predictedOld, cachedOld, wasComputed, slack };
+  }
+
+  /** What follows so many tokens of the path had to be computed again. */
+  #recomputed(host: HostCache, node: NodeRef, cached: number): void {
+    let end = this.#tokensOf(node);
+    for (let row = node; row !== ROOT && end > cached; row = this.#nodes.parent(row)) {
+      const entry = this.#entries.find(host.index, row);
+      if (entry !== NONE && at(this.#entries.computedIn, entry) > 0)
+        this.#entries.computedIn[entry] = host.drift.era;
       end -= this.#nodes.tokens(row);
-    const entry = this.#entries.find(host.index, row);
-    return entry !== NONE && at(this.#entries.hasLanded, entry) === 1;
+    }
   }
 
   /** The entry of a node; made, with those of its path, where it is new. Whole in any case. Pinned by the caller. */
