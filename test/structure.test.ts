@@ -20,6 +20,15 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
     "services/search",
     "proto",
   ],
+  "services/planner": [
+    "services/planner",
+    "services/coordinator",
+    "services/search",
+    "services/link",
+    "services/queue",
+    "services/runtime",
+    "workers/rollout/drivers/simulated",
+  ],
   "services/export": ["services/export", "services/coordinator", "services/runtime"],
   workers: ["workers", "services/link", "services/queue", "services/runtime", "proto"],
 };
