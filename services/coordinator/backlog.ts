@@ -21,19 +21,26 @@ export interface OpenAsk {
   accepting: Promise<void> | null;
 }
 
-/** Asks that wait, first come first served; a withdrawn one is forgotten where it stands. */
+/**
+ * Asks that wait: those on the deepest paths first, so that a tree finishes what it has begun while its prefixes are hot; of
+ * one depth first come, first served. A withdrawn one is forgotten where it stands.
+ */
 export class Backlog {
-  #line: OpenAsk[] = [];
-  #head = 0;
+  readonly #lines = new Map<number, Line>();
   readonly #members = new Set<OpenAsk>();
+  #deepest = -1;
 
   get size(): number {
     return this.#members.size;
   }
 
   push(open: OpenAsk): void {
+    const { depth } = open.ask.prefix;
+    let line = this.#lines.get(depth);
+    if (line === undefined) this.#lines.set(depth, (line = { asks: [], head: 0 }));
+    line.asks.push(open);
     this.#members.add(open);
-    this.#line.push(open);
+    this.#deepest = Math.max(this.#deepest, depth);
   }
 
   forget(open: OpenAsk): void {
@@ -41,9 +48,10 @@ export class Backlog {
   }
 
   head(): OpenAsk | null {
-    for (; this.#head < this.#line.length; this.#head += 1) {
-      const open = this.#line[this.#head];
-      if (open !== undefined && this.#members.has(open)) return open;
+    for (; this.#deepest >= 0; this.#deepest -= 1) {
+      const open = this.#headAt(this.#deepest);
+      if (open !== null) return open;
+      this.#lines.delete(this.#deepest);
     }
     return null;
   }
@@ -60,17 +68,36 @@ export class Backlog {
       group ??= groupOf(next);
       taken.push(next);
       this.#members.delete(next);
-      this.#head += 1;
+      this.#pass();
     }
-    this.#compact();
     return taken;
   }
 
-  #compact(): void {
-    if (this.#head < 1024 && this.#head < this.#line.length) return;
-    this.#line = this.#line.slice(this.#head);
-    this.#head = 0;
+  #headAt(depth: number): OpenAsk | null {
+    const line = this.#lines.get(depth);
+    if (line === undefined) return null;
+    for (; line.head < line.asks.length; line.head += 1) {
+      const open = line.asks[line.head];
+      if (open !== undefined && this.#members.has(open)) return open;
+    }
+    return null;
   }
+
+  /** The head was taken. */
+  #pass(): void {
+    const line = this.#lines.get(this.#deepest);
+    if (line === undefined) return;
+    line.head += 1;
+    if (line.head < 1024) return;
+    line.asks = line.asks.slice(line.head);
+    line.head = 0;
+  }
+}
+
+/** Asks of one depth, from the first that was not taken. */
+interface Line {
+  asks: OpenAsk[];
+  head: number;
 }
 
 /** Rollouts are siblings when they continue one prefix; verifications go together whatever they judge. */

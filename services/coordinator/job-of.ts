@@ -10,7 +10,7 @@ import type { TaskRun } from "./task-run.ts";
 export function jobOf(
   task: TaskRun,
   asks: readonly OpenAsk[],
-  run: { readonly id: string; readonly attempt: number },
+  run: { readonly id: string; readonly attempt: number; readonly priority: number },
 ): Job {
   const first = asks[0];
   if (first === undefined) throw new Error("a job carries at least one ask");
@@ -28,6 +28,7 @@ export function jobOf(
       prefix: task.segments.of(first.ask.prefix),
       depth: first.ask.prefix.depth,
       sampling: samplingOf(task.arm.sampling, first.ask.options),
+      priority: run.priority,
       asks: asks.flatMap(({ ask }) =>
         ask.kind === "sample" ? [{ id: ask.id, sample: ask.sample, seed: task.seedOf(ask) }] : [],
       ),
@@ -48,7 +49,7 @@ export function jobOf(
 }
 
 /** The most that an ask can cost: what the ledger reserves for it. */
-export function worstOf(task: TaskRun, { ask }: OpenAsk): Amount {
+export function worstOf(task: TaskRun, { ask }: Pick<OpenAsk, "ask">): Amount {
   if (ask.kind === "verify") return NOTHING;
   return { rollouts: 1, completionTokens: samplingOf(task.arm.sampling, ask.options).maxTokens };
 }

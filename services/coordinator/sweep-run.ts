@@ -11,6 +11,7 @@ import { CoppiceError, messageOf } from "../runtime/errors.ts";
 import { type Job, NO_TOKENS, type Report, UNKNOWN_TOKENS } from "../queue/job.ts";
 import type { OpenAsk } from "./backlog.ts";
 import type { SweepRun } from "./coordinator-api.ts";
+import type { Decision } from "./scheduler/decision.ts";
 import type { JobOwner } from "./scheduler/dispatcher.ts";
 import type { ElapsedEntry, LossEntry, OrderEntry } from "./journal-entry.ts";
 import { NOTHING } from "./ledger.ts";
@@ -26,8 +27,10 @@ import { budgetOf, statusOf } from "./sweep-status.ts";
 import type { SettledState } from "./tally.ts";
 import { TaskDispatch } from "./task-dispatch.ts";
 import { TaskLine, type TaskToOpen } from "./task-line.ts";
+import { TaskOpener } from "./task-opener.ts";
 import { TaskRun } from "./task-run.ts";
 import { Timers, Watchers } from "./watchers.ts";
+import { Withdrawals } from "./withdrawals.ts";
 
 export class Run implements SweepRun, JobOwner {
   readonly id: string;
@@ -40,15 +43,16 @@ export class Run implements SweepRun, JobOwner {
   readonly #total: number;
   readonly #startedMs: number;
   readonly #tasks = new Map<string, TaskRun>();
+  /** Tasks that have something to do since the last pass. */
+  readonly #stirred = new Set<TaskRun>();
   readonly #openedMs = new Map<string, number>();
   readonly #settling = new WeakSet<TaskRun>();
-  readonly #line: TaskLine;
+  readonly #opener: TaskOpener;
   readonly #routes: ReadonlyMap<Arm, Routes>;
   readonly #dispatch: TaskDispatch;
+  readonly #withdrawals: Withdrawals;
   readonly #watchers = new Watchers();
   readonly #timers: Timers;
-  #isAllOpened = false;
-  #isOpening = false;
   #isPassQueued = false;
   #state: SweepState = "running";
   /** Set once: how the rest of the sweep is to be settled. */
@@ -72,20 +76,25 @@ export class Run implements SweepRun, JobOwner {
     this.#past = options.past;
     this.#attempt = Math.max(0, ...options.past.elapsed.keys()) + 1;
     this.#total = options.files.problems * options.sweep.arms.length;
-    this.#timers = new Timers(options.parts.clock);
-    this.#startedMs = options.parts.clock.monotonicMs();
-    this.#line = new TaskLine(options.sweep, options.past.settled);
+    const { clock, limits, withdraw } = options.parts;
+    this.#withdrawals = new Withdrawals({ clock, withdraw, patienceMs: limits.withdrawalMs });
+    this.#timers = new Timers(clock);
+    this.#startedMs = clock.monotonicMs();
+    this.#opener = new TaskOpener(new TaskLine(options.sweep, options.past.settled), (next) => {
+      if (!this.#isOver) this.#openTask(next);
+    });
     this.#routes = new Map(options.sweep.arms.map((arm) => [arm, new Routes(options.sweep, arm)]));
     this.#dispatch = new TaskDispatch({
       id: options.id,
-      model: options.sweep.model,
       attempt: this.#attempt,
-      siblingsMax: options.parts.limits.siblingsMax,
+      siblingsMax: limits.siblingsMax,
       dispatcher: options.parts.dispatcher,
       ledger: options.past.ledger,
       owner: this,
+      isSending: () => this.#state === "running",
       outOfBudget: (task, open) => this.#lose(task, open, budgetLoss(options.past.ledger.charged)),
       onMissing: (message) => this.notice(message),
+      onDecision: (task, decision, asks) => this.#decided(task, decision, asks),
     });
     this.ended = new Promise((resolve, reject) => {
       this.#resolveEnded = resolve;
@@ -135,6 +144,7 @@ export class Run implements SweepRun, JobOwner {
     if (this.#state !== "paused") return;
     this.#changeState("running");
     this.#note("running");
+    this.#dispatch.release();
     this.pump();
   }
 
@@ -186,7 +196,8 @@ export class Run implements SweepRun, JobOwner {
       return Promise.reject(new CoppiceError("invalid_argument", `${found} from worker ${report.worker}`));
     }
     if (isOutdated(report, open)) return Promise.resolve();
-    if (report.result.kind === "cancelled" && !open.isWithdrawn) return this.#handedBack(task, open, report);
+    this.#dispatch.answered(task, open, report);
+    if (report.result.kind === "cancelled" && !open.isWithdrawn) return this.#handedBack(task, open);
     if (isOverrun(report, open)) this.#parts.log.warn({ ...report, result: null }, "host_overran");
     open.accepting = this.#settleAsk(task, open, entryOf(report, open));
     return open.accepting;
@@ -195,15 +206,13 @@ export class Run implements SweepRun, JobOwner {
   returned(job: Job, asks: readonly string[]): void {
     const task = this.#tasks.get(job.task);
     if (task === undefined) return;
-    for (const [model, host] of task.homes)
-      if (this.#parts.dispatcher.host(host) === null) task.homes.delete(model);
     for (const id of asks) {
       const open = task.asks.get(id);
       if (open === undefined || open.accepting !== null) continue;
       if (open.isWithdrawn) this.#assumeStopped(task, open);
       else task.returned(open);
     }
-    this.pump();
+    this.#stir(task);
   }
 
   givenUp(job: Job, asks: readonly string[], why: string): void {
@@ -218,6 +227,7 @@ export class Run implements SweepRun, JobOwner {
 
   #start(): void {
     const { limits } = this.#parts;
+    this.#parts.dispatcher.scheduler.hasMore(this.id, true);
     void this.#writeMetrics();
     this.#timers.every(limits.statusMs, () => this.#watchers.tell({ kind: "status", status: this.status() }));
     this.#timers.every(limits.metricsMs, () => void this.#writeMetrics());
@@ -236,36 +246,29 @@ export class Run implements SweepRun, JobOwner {
 
   #pass(): void {
     if (this.#isOver) return;
-    if (this.#state === "running") {
-      for (const task of this.#tasks.values()) {
-        for (const { open, entry } of task.takeEchoes()) this.#settleUntold(task, open, entry);
-        this.#dispatch.fill(task);
-      }
+    for (const task of this.#stirred) {
+      for (const { open, entry } of task.takeEchoes()) this.#settleUntold(task, open, entry);
+      this.#dispatch.stir(task);
     }
+    this.#stirred.clear();
+    this.#dispatch.fillVerifiers();
+    this.#parts.dispatcher.scheduler.run();
     if (this.#mayOpen()) void this.#openNext();
   }
 
   #mayOpen(): boolean {
-    if (this.#isOpening || this.#isAllOpened || this.#state !== "running") return false;
+    if (!this.#opener.isIdle || this.#state !== "running") return false;
     const { openTasksMax, waitingVerificationsMax } = this.#parts.limits;
     if (this.#tasks.size >= openTasksMax) return false;
-    return (
-      this.#cutShort !== null || this.#dispatch.hasRoomFor(this.#tasks.values(), waitingVerificationsMax)
-    );
+    if (this.#cutShort !== null) return true;
+    if (this.#dispatch.waitingVerifications > waitingVerificationsMax) return false;
+    for (const [arm, routes] of this.#routes) if (this.#dispatch.wants(arm.id, routes)) return true;
+    return false;
   }
 
-  /** Opens the next task that has not settled. */
   async #openNext(): Promise<void> {
-    this.#isOpening = true;
-    try {
-      const next = await this.#line.next();
-      if (next === null) this.#isAllOpened = true;
-      else if (!this.#isOver) this.#openTask(next);
-    } catch (error) {
-      await this.#fail(error);
-    } finally {
-      this.#isOpening = false;
-    }
+    await this.#opener.openNext().catch((error: unknown) => this.#fail(error));
+    if (this.#opener.isAllOpened) this.#parts.dispatcher.scheduler.hasMore(this.id, false);
     this.#endIfAllSettled();
     this.pump();
   }
@@ -290,13 +293,23 @@ export class Run implements SweepRun, JobOwner {
     this.#past.entries.delete(task.id);
     if (this.#cutShort !== null) this.#cutTask(task);
     this.#settleIfDone(task);
+    this.#stir(task);
+  }
+
+  #decided(task: TaskRun, decision: Decision, asks: readonly OpenAsk[]): void {
+    this.#parts.log.debug({ task: task.id, asks: asks.length, ...decision }, "decided");
+  }
+
+  /** It may have asks that wait, soon. */
+  #stir(task: TaskRun): void {
+    if (!this.#settling.has(task)) this.#stirred.add(task);
+    this.pump();
   }
 
   /** A worker gave an ask back that is still wanted (it drains): asked again. */
-  #handedBack(task: TaskRun, open: OpenAsk, report: Report): Promise<void> {
-    this.#parts.dispatcher.settled(report.job, open.ask.id);
+  #handedBack(task: TaskRun, open: OpenAsk): Promise<void> {
     task.returned(open);
-    this.pump();
+    this.#stir(task);
     return Promise.resolve();
   }
 
@@ -326,31 +339,22 @@ export class Run implements SweepRun, JobOwner {
       void this.#fail(error);
       throw error;
     }
-    if (open.reservation !== null) this.#past.ledger.charge(open.reservation, entry.charge);
+    if (open.reservation !== null) {
+      this.#past.ledger.charge(open.reservation, entry.charge);
+      this.#dispatch.release();
+    }
     if (open.job !== null) this.#parts.dispatcher.settled(open.job, open.ask.id);
     this.#withdraw(task, task.apply(entry));
     if (this.#cutShort !== null) this.#cutTask(task);
     this.#settleIfDone(task);
-    this.pump();
+    this.#stir(task);
   }
 
-  /** Tells workers of withdrawals, and stops waiting for their word after a while. */
   #withdraw(task: TaskRun, asks: readonly OpenAsk[]): void {
-    const byJob = Map.groupBy(asks, (open) => open.job);
-    for (const [job, group] of byJob) {
-      if (job !== null)
-        this.#parts.withdraw(
-          job,
-          group.map((open) => open.ask.id),
-        );
-    }
-    if (asks.length === 0) return;
-    this.#parts.clock.after(this.#parts.limits.withdrawalMs, () => {
-      for (const open of asks) {
-        if (task.asks.get(open.ask.id) !== open || open.accepting !== null || this.#isOver) continue;
-        if (open.job !== null) this.#parts.dispatcher.settled(open.job, open.ask.id);
-        this.#assumeStopped(task, open);
-      }
+    this.#withdrawals.tell(asks, (open) => {
+      if (task.asks.get(open.ask.id) !== open || open.accepting !== null || this.#isOver) return;
+      if (open.job !== null) this.#parts.dispatcher.settled(open.job, open.ask.id);
+      this.#assumeStopped(task, open);
     });
   }
 
@@ -377,6 +381,8 @@ export class Run implements SweepRun, JobOwner {
     const isDone = task.isEnded && (task.asks.size === 0 || this.#cutShort === "cancelled");
     if (!isDone || this.#settling.has(task) || this.#isOver) return;
     this.#settling.add(task);
+    this.#stirred.delete(task);
+    this.#dispatch.over(task);
     void this.#settle(task).catch((error: unknown) => this.#fail(error));
   }
 
@@ -412,11 +418,11 @@ export class Run implements SweepRun, JobOwner {
     const { dispatcher, segments } = this.#parts;
     for (const open of task.asks.values()) if (open.job !== null) dispatcher.settled(open.job, open.ask.id);
     for (const id of task.segments.ids) segments.release(id);
-    for (const host of task.homes.values()) dispatcher.placed(host, -1);
+    this.#dispatch.over(task);
   }
 
   #endIfAllSettled(): void {
-    if (!this.#isAllOpened || this.#tasks.size > 0 || this.#isOver) return;
+    if (!this.#opener.isAllOpened || this.#tasks.size > 0 || this.#isOver) return;
     void this.#close(this.#cutShort === "cancelled" ? "cancelled" : "completed");
   }
 
@@ -434,9 +440,10 @@ export class Run implements SweepRun, JobOwner {
     this.#endedMs = this.#parts.clock.monotonicMs();
     this.#state = state;
     this.#timers.stop();
+    this.#parts.dispatcher.scheduler.hasMore(this.id, false);
     try {
       for (const task of this.#tasks.values()) this.#letGo(task);
-      await this.#line.close();
+      await this.#opener.close();
       await this.#writeMetrics();
       if (this.#failure === null) {
         await this.#files.journal.append(this.#elapsedEntry);

@@ -25,7 +25,6 @@ export function statusOf(
   },
   { totals, ledger, open, dispatcher }: StatusSources,
 ): SweepStatus {
-  const asksOf = new Map(dispatcher.depths().map((depth) => [depth.host, depth.asks]));
   return {
     id: run.id,
     name: run.sweep.name,
@@ -43,10 +42,10 @@ export function statusOf(
     budget: budgetOf(run.sweep.budget, ledger.charged, run.elapsedMs),
     in_flight: open.reduce((sum, task) => sum + inFlight(task), 0),
     failures: totals.losses,
-    hosts: [...dispatcher.hosts].map(({ facts, openTasks }) => {
-      const asks = asksOf.get(facts.id) ?? 0;
-      const running = Math.min(facts.concurrency, asks);
-      return { id: facts.id, engine: facts.engine, open_tasks: openTasks, waiting: asks - running, running };
+    hosts: dispatcher.scheduler.hosts.map(({ facts, openTrees, concurrency, inFlight: asks }) => {
+      const running = Math.min(concurrency, asks);
+      const waiting = asks - running;
+      return { id: facts.id, engine: facts.engine, open_tasks: openTrees, waiting, running };
     }),
     elapsed_ms: Math.round(run.elapsedMs),
     output: run.sweep.output,

@@ -1,130 +1,211 @@
 /**
- * Puts the asks of a task into jobs and the jobs into lanes, as far as there is room and budget: reserve, coalesce
- * siblings, place. Owns nothing but what it has said already; the runner calls it for its open tasks, oldest first.
+ * Carries the asks of a sweep's tasks to hosts and verifiers: reserve, coalesce siblings into a job, put it into a lane. Which tree goes
+ * where and when is the scheduler's to say; this is what it says it to.
  *
  * Invariant I3: no rollout is dispatched without a reservation of its worst case.
  */
+import type { Report, RolloutResult } from "../queue/job.ts";
 import type { Backlog, OpenAsk } from "./backlog.ts";
-import type { Dispatcher, JobOwner } from "./scheduler/dispatcher.ts";
-import { hostLane, verifierLane } from "./scheduler/dispatcher.ts";
 import { jobOf, worstOf } from "./job-of.ts";
 import type { Ledger } from "./ledger.ts";
-import { describeRoute, type HostRoute, type VerifierRoute } from "./routes.ts";
-import { canServe, isFit, place } from "./scheduler/placement.ts";
+import { describeRoute, type HostRoute, type Routes, type VerifierRoute } from "./routes.ts";
+import type { Decision } from "./scheduler/decision.ts";
+import { type Dispatcher, hostLane, type JobOwner, leafKey, verifierLane } from "./scheduler/dispatcher.ts";
+import type { PathPiece } from "./scheduler/prefix-tree.ts";
+import type { Leaf, LeafOutcome } from "./scheduler/tree.ts";
 import type { TaskRun } from "./task-run.ts";
+import { TaskTree, tokensMaxOf, treeKind, type TreeOwner } from "./task-tree.ts";
+import { TokenEstimate } from "./token-estimate.ts";
 
 export interface TaskDispatchOptions {
   /** Of the sweep. */
   readonly id: string;
-  readonly model: string;
   readonly attempt: number;
   /** Sibling asks in one job. */
   readonly siblingsMax: number;
   readonly dispatcher: Dispatcher;
   readonly ledger: Ledger;
   readonly owner: JobOwner;
+  /** Whether asks may be sent at all now. */
+  readonly isSending: () => boolean;
   /** The budget has no room for this ask and never will have. */
   readonly outOfBudget: (task: TaskRun, open: OpenAsk) => void;
   /** Told once of each kind of host that asks wait for and nobody offers. */
   readonly onMissing: (message: string) => void;
+  /** Told of each thing that was decided about a task, and the asks that were sent by it. */
+  readonly onDecision: (task: TaskRun, decision: Decision, asks: readonly OpenAsk[]) => void;
 }
 
-export class TaskDispatch {
+export class TaskDispatch implements TreeOwner {
   readonly #options: TaskDispatchOptions;
   readonly #missing = new Set<string>();
+  readonly #trees = new Map<TaskRun, Map<HostRoute, TaskTree>>();
+  /** Tasks with asks that wait for verifiers off the hosts. */
+  readonly #verifying = new Set<TaskRun>();
+  /** Those that could not send for want of budget, or since nothing may be sent. */
+  readonly #held = new Set<TaskTree>();
+  readonly #estimate = new TokenEstimate();
 
   constructor(options: TaskDispatchOptions) {
     this.#options = options;
   }
 
-  /** Whether hosts have more room than the asks of these tasks will fill: then another task may be opened (I6). */
-  hasRoomFor(tasks: Iterable<TaskRun>, waitingVerificationsMax: number): boolean {
-    const { dispatcher, model } = this.#options;
-    let asks = 0;
-    let verifications = 0;
-    for (const task of tasks) {
-      for (const [route, line] of task.waiting()) {
-        if (route.kind === "host" && route.model === model) asks += line.size;
-        else verifications += line.size;
-      }
+  /** Whether a host wants another task with these routes. */
+  wants(arm: string, routes: Routes): boolean {
+    const { dispatcher, id } = this.#options;
+    for (const route of routes.hosts) {
+      if (dispatcher.scheduler.wants(route, treeKind(id, arm, route)) > 0) return true;
+      this.#miss(dispatcher.scheduler.couldServe(route), describeRoute(route));
+      // The first is that of the arm's rollouts: no other is asked for before it.
+      return false;
     }
-    if (verifications > waitingVerificationsMax) return false;
-    let room = 0;
-    for (const host of dispatcher.hosts) {
-      if (!canServe(host, { model, can: new Set() })) continue;
-      room += dispatcher.room(hostLane(host.facts.id));
-    }
-    return asks < room;
+    return false;
   }
 
-  /** Dispatches what it can of this task. What it can't now waits for a call when there is more room. */
-  fill(task: TaskRun): void {
+  /** Verifications that wait for a verifier off the hosts. */
+  get waitingVerifications(): number {
+    let count = 0;
+    for (const task of this.#verifying)
+      for (const [route, line] of task.waiting()) if (route.kind === "verifier") count += line.size;
+    return count;
+  }
+
+  /** The task has asks waiting that it had not before. */
+  stir(task: TaskRun): void {
     for (const [route, line] of task.waiting()) {
-      if (route.kind === "host") this.#fillHost(task, route, line);
-      else this.#fillVerifier(task, route, line);
+      if (route.kind === "host") this.#touch(task, route, line);
+      else this.#verifying.add(task);
     }
   }
 
-  #fillHost(task: TaskRun, route: HostRoute, line: Backlog): void {
-    const { dispatcher, ledger, siblingsMax, outOfBudget } = this.#options;
-    for (let head = line.head(); head !== null; head = line.head()) {
-      const host = this.#homeOf(task, route);
-      const room = host === null ? 0 : dispatcher.room(hostLane(host));
-      if (host === null || room === 0) return;
-      const fitting = this.#fitting(task, head, Math.min(room, siblingsMax));
-      if (fitting > 0) {
-        const asks = line.takeSiblings(fitting);
-        for (const open of asks) open.reservation ??= ledger.reserve(worstOf(task, open));
-        this.#dispatch(task, asks, hostLane(host));
-      } else if (ledger.canEverFit(worstOf(task, head))) {
-        return;
-      } else {
-        for (const open of line.takeSiblings(1)) outOfBudget(task, open);
+  /** Fills the lanes of verifiers, oldest task first. */
+  fillVerifiers(): void {
+    for (const task of [...this.#verifying].toSorted((a, b) => a.ordinal - b.ordinal)) {
+      let left = 0;
+      for (const [route, line] of task.waiting()) {
+        if (route.kind !== "verifier") continue;
+        this.#fillVerifier(task, route, line);
+        left += line.size;
       }
+      if (left === 0) this.#verifying.delete(task);
     }
+  }
+
+  /** What was held back may be sent: the budget has room again, or the sweep goes on. */
+  release(): void {
+    const held = [...this.#held];
+    this.#held.clear();
+    for (const tree of held) this.#options.dispatcher.scheduler.touched(tree.id);
+  }
+
+  /** The task is over. */
+  over(task: TaskRun): void {
+    for (const tree of this.#trees.get(task)?.values() ?? []) {
+      this.#held.delete(tree);
+      this.#options.dispatcher.scheduler.fell(tree.id);
+    }
+    this.#trees.delete(task);
+    this.#verifying.delete(task);
+  }
+
+  /** A worker's word on an ask: its place at the host is free, and the scheduler learns from how it went. */
+  answered(task: TaskRun, { ask }: OpenAsk, report: Report): void {
+    const { result, usage } = report;
+    const outcome = outcomeOf(report);
+    if (ask.kind === "sample" && ask.prefix.parent === null && usage.promptTokens !== null)
+      this.#estimate.saw(ask.prefix.text.length, usage.promptTokens);
+    const output =
+      ask.kind === "sample" && result.kind === "rollout" && task.arm.strategy.extendsRollouts
+        ? this.#outputOf(task, ask.prefix, result, usage.completionTokens)
+        : null;
+    this.#options.dispatcher.settled(report.job, report.ask, outcome, output);
+  }
+
+  decided({ task }: TaskTree, decision: Decision): void {
+    this.#options.onDecision(task, decision, []);
+  }
+
+  send(tree: TaskTree, decision: Decision, max: number): readonly Leaf[] {
+    const { siblingsMax, isSending, onDecision } = this.#options;
+    const { task, line } = tree;
+    const fitting = isSending() ? this.#fitting(tree, Math.min(max, siblingsMax)) : 0;
+    if (fitting === 0) {
+      if (line.size > 0) this.#held.add(tree);
+      return [];
+    }
+    const asks = line.takeSiblings(fitting);
+    for (const open of asks) open.reservation ??= this.#options.ledger.reserve(worstOf(task, open));
+    const job = this.#dispatch(task, asks, hostLane(decision.host), decision.age);
+    onDecision(task, decision, asks);
+    return asks.map(({ ask }) => ({
+      key: leafKey(job, ask.id),
+      path: tree.pathOf(ask),
+      tokensMax: tokensMaxOf(task, ask),
+    }));
+  }
+
+  #touch(task: TaskRun, route: HostRoute, line: Backlog): void {
+    const { dispatcher, id: sweep } = this.#options;
+    const { scheduler } = dispatcher;
+    let trees = this.#trees.get(task);
+    if (trees === undefined) this.#trees.set(task, (trees = new Map()));
+    let tree = trees.get(route);
+    if (tree === undefined) {
+      tree = new TaskTree({ sweep, task, route, line, owner: this, estimate: this.#estimate });
+      trees.set(route, tree);
+      scheduler.plant(tree);
+    }
+    scheduler.touched(tree.id);
+    this.#miss(scheduler.couldServe(route), describeRoute(route));
+  }
+
+  /** Asks like the one that goes next for which the budget has room; those for which it never will are lost. */
+  #fitting({ task, line }: TaskTree, max: number): number {
+    const { ledger, outOfBudget } = this.#options;
+    for (let head = line.head(); head !== null; head = line.head()) {
+      // One that was dispatched before holds its reservation already.
+      if (head.ask.kind === "verify" || head.reservation !== null) return max;
+      const worst = worstOf(task, head);
+      const fitting = ledger.fitting(worst, max);
+      if (fitting > 0 || ledger.canEverFit(worst)) return fitting;
+      for (const open of line.takeSiblings(1)) outOfBudget(task, open);
+    }
+    return 0;
   }
 
   #fillVerifier(task: TaskRun, { verifier }: VerifierRoute, line: Backlog): void {
-    const { dispatcher, siblingsMax } = this.#options;
+    const { dispatcher, siblingsMax, isSending } = this.#options;
     const lane = verifierLane(verifier);
-    while (line.size > 0) {
+    while (line.size > 0 && isSending()) {
       const max = Math.min(dispatcher.room(lane), siblingsMax);
       if (max === 0)
         return this.#miss(dispatcher.has(lane), `a verification worker that offers "${verifier}"`);
-      this.#dispatch(task, line.takeSiblings(max), lane);
+      this.#dispatch(task, line.takeSiblings(max), lane, task.ordinal);
     }
   }
 
-  #dispatch(task: TaskRun, asks: readonly OpenAsk[], lane: string): void {
+  /** @returns The job's id. */
+  #dispatch(task: TaskRun, asks: readonly OpenAsk[], lane: string, priority: number): string {
     const { id, attempt, dispatcher, owner } = this.#options;
-    const job = jobOf(task, asks, { id, attempt });
+    const job = jobOf(task, asks, { id, attempt, priority });
     for (const open of asks) {
       open.job = job.id;
       open.dispatches += 1;
     }
     dispatcher.dispatch(lane, job, owner);
+    return job.id;
   }
 
-  /** How many asks like `head` the budget has room for; one that was dispatched before holds its reservation already. */
-  #fitting(task: TaskRun, head: OpenAsk, max: number): number {
-    if (head.ask.kind === "verify") return max;
-    return head.reservation === null ? this.#options.ledger.fitting(worstOf(task, head), max) : max;
-  }
-
-  /** The home host of a task's tree for a model; a tree without one, or whose host is gone, is placed. Null: nobody can serve it. */
-  #homeOf(task: TaskRun, route: HostRoute): string | null {
-    const { dispatcher } = this.#options;
-    const known = task.homes.get(route.model);
-    if (known !== undefined && dispatcher.host(known)?.isReady === true) return known;
-    const home = place(dispatcher.hosts, route);
-    if (home === null) {
-      const isComing = [...dispatcher.hosts].some(({ facts }) => isFit(facts, route));
-      this.#miss(isComing, describeRoute(route));
-      return null;
-    }
-    task.homes.set(route.model, home.facts.id);
-    dispatcher.placed(home.facts.id, 1);
-    return home.facts.id;
+  /** What the host holds behind the path now. Its last token was made and never computed. */
+  #outputOf(
+    task: TaskRun,
+    prefix: Parameters<TaskRun["segments"]["of"]>[0],
+    result: RolloutResult,
+    completionTokens: number | null,
+  ): PathPiece {
+    const tokens = completionTokens ?? this.#estimate.tokens(result.text);
+    const id = task.segments.continuationOf(prefix, result);
+    return { id, tokens, isKnown: completionTokens !== null };
   }
 
   #miss(isThere: boolean, what: string): void {
@@ -132,4 +213,15 @@ export class TaskDispatch {
     this.#missing.add(what);
     this.#options.onMissing(`waiting for ${what}; there is none`);
   }
+}
+
+/** null for what ended otherwise than by an answer: nothing is learned from it. */
+function outcomeOf({ result, usage, startedMs, firstTokenMs, endedMs }: Report): LeafOutcome | null {
+  if (result.kind !== "rollout" && result.kind !== "verdict") return null;
+  const first = firstTokenMs ?? null;
+  return {
+    ...usage,
+    firstTokenMs: first === null ? null : first - startedMs,
+    decodeMs: first === null ? null : endedMs - first,
+  };
 }

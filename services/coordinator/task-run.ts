@@ -73,8 +73,6 @@ export class TaskRun {
   #refusal: string | null = null;
   #usage: Usage = NO_USAGE;
   #uniqueTokens: number | null = 0;
-  /** By model: the host that keeps this task's tree; none until it is placed. */
-  readonly homes = new Map<string, string>();
 
   constructor(options: TaskRunOptions) {
     this.id = taskId(options.arm, options.problem);
@@ -140,6 +138,11 @@ export class TaskRun {
   /** Where asks wait for room or budget. */
   *waiting(): Generator<readonly [Route, Backlog], void> {
     for (const line of this.#waiting) if (line[1].size > 0) yield line;
+  }
+
+  /** Tokens of a path, prompt included, as hosts have counted them; null where none did. */
+  tokensUntil(prefix: Prefix): number | null {
+    return this.#knownTokens.get(prefix) ?? null;
   }
 
   /** The job that carried this ask is gone from its lane; the ask is asked again. */

@@ -46,6 +46,11 @@ export class TaskSegments {
     return ids;
   }
 
+  /** The segment that this result will be, if the program goes on from it as it stands. */
+  continuationOf(prefix: Prefix, { text, tokens }: RolloutResult): SegmentId {
+    return segmentId(this.of(prefix).at(-1) ?? null, tokens === undefined ? { text } : { text, tokens });
+  }
+
   /**
    * What a verifier is shown of a path. A path behind a prompt that the program wrote is shown to the sweep's verifiers as
    * what was said behind it, of the problem's own prompt.
@@ -88,7 +93,7 @@ export class TaskSegments {
 }
 
 /** The pieces of a prefix, root first. */
-function pathOf(prefix: Prefix): readonly Prefix[] {
+export function pathOf(prefix: Prefix): readonly Prefix[] {
   const path: Prefix[] = [];
   for (let node: Prefix | null = prefix; node !== null; node = node.parent) path.push(node);
   return path.toReversed();

@@ -186,7 +186,7 @@ async function killWhileRunning(
     if (event.kind !== "status" || event.status.rollouts < next) continue;
     const victim = victims[killed.length];
     if (victim === undefined) continue;
-    next = event.status.rollouts + Math.floor(random.next() * 900);
+    next = event.status.rollouts + Math.floor(random.next() * 500);
     await cluster.kill(victim);
     await cluster.startPart(victim);
     killed.push(victim);

@@ -4,10 +4,10 @@ import {
   Dispatcher,
   hostLane,
   type JobOwner,
+  verifierLane,
 } from "../../services/coordinator/scheduler/dispatcher.ts";
-import { place, type HostLoad } from "../../services/coordinator/scheduler/placement.ts";
 import type { HostFacts } from "../../services/link/link.ts";
-import type { Ability, Job } from "../../services/queue/job.ts";
+import type { Job } from "../../services/queue/job.ts";
 import type { Lanes } from "../../services/queue/lanes.ts";
 import { createMemoryLanes } from "../../services/queue/memory-lanes.ts";
 import { CoppiceError } from "../../services/runtime/errors.ts";
@@ -29,6 +29,14 @@ function host(id: string, concurrency = 4): HostFacts {
 
 function joinHost(id: string): void {
   dispatcher.join({ id: `worker-${id}`, offers: { kind: "rollout", host: host(id) } });
+}
+
+async function readyHost(id: string): Promise<void> {
+  await vi.waitFor(() => expect(dispatcher.scheduler.host(id)).toMatchObject({ isReady: true }));
+}
+
+function joinVerifier(kind: string, concurrency: number): void {
+  dispatcher.join({ id: "verifier", offers: { kind: "verification", verifiers: [kind], concurrency } });
 }
 
 class Owner implements JobOwner {
@@ -64,41 +72,49 @@ const waiting = async (lane: string): Promise<number> => (await lanes.lane(lane)
 
 describe("the dispatcher", () => {
   test("has no room on a lane until what an earlier life left in it is gone", async () => {
+    await lanes.lane(verifierLane("exact")).add([rolloutJob("left-over")]);
+    joinVerifier("exact", 1);
+    expect(dispatcher.room(verifierLane("exact"))).toBe(0);
+    await vi.waitFor(() => expect(dispatcher.room(verifierLane("exact"))).toBe(8));
+    expect(await waiting(verifierLane("exact"))).toBe(0);
+  });
+
+  test("holds nothing ready for the scheduler on a host whose lane is not empty yet", async () => {
     await lanes.lane(hostLane("a")).add([rolloutJob("left-over")]);
     joinHost("a");
-    expect(dispatcher.room(hostLane("a"))).toBe(0);
-    await vi.waitFor(() => expect(dispatcher.room(hostLane("a"))).toBe(8));
+    expect(dispatcher.scheduler.host("a")).toMatchObject({ isReady: false });
+    await readyHost("a");
     expect(await waiting(hostLane("a"))).toBe(0);
   });
 
   test("counts an ask against the lane's depth until it is settled, and forgets the job with its last (I6)", async () => {
-    joinHost("a");
-    await vi.waitFor(() => expect(dispatcher.room(hostLane("a"))).toBe(8));
-    for (let n = 0; n < 8; n += 1) dispatcher.dispatch(hostLane("a"), rolloutJob(`job-${n}`), owner);
-    expect(dispatcher.room(hostLane("a"))).toBe(0);
+    joinVerifier("exact", 1);
+    await vi.waitFor(() => expect(dispatcher.room(verifierLane("exact"))).toBe(8));
+    for (let n = 0; n < 8; n += 1) dispatcher.dispatch(verifierLane("exact"), rolloutJob(`job-${n}`), owner);
+    expect(dispatcher.room(verifierLane("exact"))).toBe(0);
     dispatcher.settled("job-3", "job-3/0");
     dispatcher.settled("job-3", "job-3/0");
-    expect(dispatcher.room(hostLane("a"))).toBe(1);
-    expect(dispatcher.depths()).toEqual([{ lane: hostLane("a"), host: "a", jobs: 7, asks: 7 }]);
+    expect(dispatcher.room(verifierLane("exact"))).toBe(1);
+    expect(dispatcher.depths()).toEqual([{ lane: verifierLane("exact"), host: null, jobs: 7, asks: 7 }]);
   });
 
   test("gives the jobs of a host that is gone back to their owner, and empties its lane", async () => {
     joinHost("a");
-    await vi.waitFor(() => expect(dispatcher.room(hostLane("a"))).toBe(8));
+    await readyHost("a");
     dispatcher.dispatch(hostLane("a"), rolloutJob("job-0"), owner);
     dispatcher.dispatch(hostLane("a"), rolloutJob("job-1"), owner);
     dispatcher.settled("job-0", "job-0/0");
     await vi.waitFor(async () => expect(await waiting(hostLane("a"))).toBe(2));
     dispatcher.leave("worker-a");
     expect(owner.back).toEqual(["job-1/0"]);
-    expect(dispatcher.host("a")).toBeNull();
+    expect(dispatcher.scheduler.host("a")).toBeNull();
     await vi.waitFor(async () => expect(await waiting(hostLane("a"))).toBe(0));
     expect(trouble).toEqual(["host a is gone; 1 jobs go elsewhere"]);
   });
 
   test("adds a job again that its lane has lost, and gives it up when that happens too often", async () => {
     joinHost("a");
-    await vi.waitFor(() => expect(dispatcher.room(hostLane("a"))).toBe(8));
+    await readyHost("a");
     dispatcher.dispatch(hostLane("a"), rolloutJob("job-0"), owner);
     const { rescueMs, rescuesMax } = DEFAULT_DISPATCH_LIMITS;
     for (let rescues = 0; rescues <= rescuesMax; rescues += 1) {
@@ -110,7 +126,7 @@ describe("the dispatcher", () => {
       });
     }
     expect(owner.lost).toEqual(["job-0/0"]);
-    expect(dispatcher.room(hostLane("a"))).toBe(8);
+    expect(dispatcher.depths()).toEqual([{ lane: hostLane("a"), host: "a", jobs: 0, asks: 0 }]);
   });
 
   test("goes on adding while the store is away, and says so", async () => {
@@ -132,7 +148,7 @@ describe("the dispatcher", () => {
     await dispatcher.close();
     dispatcher = new Dispatcher({ lanes: shaky, clock, log: silentLog, limits, onTrouble });
     joinHost("a");
-    await vi.waitFor(() => expect(dispatcher.room(hostLane("a"))).toBe(8));
+    await readyHost("a");
     isAway = true;
     dispatcher.dispatch(hostLane("a"), rolloutJob("job-0"), owner);
     await vi.waitFor(() => {
@@ -145,28 +161,5 @@ describe("the dispatcher", () => {
       clock.advance(limits.feedBackoffMaxMs);
       expect(await waiting(hostLane("a"))).toBe(1);
     });
-  });
-});
-
-describe("placement", () => {
-  const load = (facts: HostFacts, openTasks: number, isReady = true): HostLoad => ({
-    facts,
-    openTasks,
-    isReady,
-  });
-  const needs = { model: "m", can: new Set<Ability>() };
-
-  test("takes the host with the fewest open trees for its size, and the lower id in a tie", () => {
-    expect(place([load(host("b"), 2), load(host("a"), 2)], needs)?.facts.id).toBe("a");
-    expect(place([load(host("a", 4), 2), load(host("b", 64), 8)], needs)?.facts.id).toBe("b");
-  });
-
-  test("passes over hosts that are not ready, serve another model, or cannot score where that is needed", () => {
-    const other = { ...host("a"), model: "another" };
-    const dumb = { ...host("b"), can: [] };
-    expect(place([load(other, 0), load(host("c"), 0, false)], needs)).toBeNull();
-    expect(place([load(dumb, 0)], { ...needs, can: new Set<Ability>(["score"]) })).toBeNull();
-    expect(place([load(dumb, 0)], needs)?.facts.id).toBe("b");
-    expect(place([load({ ...other, model: "*" }, 0)], needs)?.facts.id).toBe("a");
   });
 });

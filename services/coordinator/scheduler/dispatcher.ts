@@ -1,6 +1,7 @@
 /**
- * The dispatcher: hosts and verifiers, their lanes, and the jobs in them. It fills a lane just ahead of need, so a decision
- * is late and the store stays small (I6); the lane owns delivery and retries. Shared by all sweeps of a coordinator.
+ * The dispatcher: hosts and verifiers, their lanes, and the jobs in them. Lanes are filled just ahead of need, so a decision
+ * is late and the store stays small (I6); the lane owns delivery and retries, the scheduler what goes to which host. Shared by all
+ * sweeps of a coordinator.
  *
  * Invariants: (1) a job is in `#jobs` from `dispatch` until each of its asks is settled or it is given back to its owner;
  * (2) a job that its lane has lost (a store that came back empty) is added again by the rescuer, at most
@@ -9,15 +10,15 @@
 import type { Clock, Timer } from "../../runtime/clock.ts";
 import { messageOf } from "../../runtime/errors.ts";
 import type { Log } from "../../runtime/log.ts";
-import type { HostFacts, HostSignals, WorkerFacts } from "../../link/link.ts";
+import type { HostSignals, WorkerFacts } from "../../link/link.ts";
 import type { Job } from "../../queue/job.ts";
 import type { Lane, Lanes } from "../../queue/lanes.ts";
 import { LaneFeeder, type FeederLimits } from "./lane-feeder.ts";
-import type { HostLoad } from "./placement.ts";
+import type { PathPiece } from "./prefix-tree.ts";
+import { DEFAULT_SCHEDULER_LIMITS, Scheduler, type SchedulerLimits } from "./scheduler.ts";
+import type { LeafOutcome } from "./tree.ts";
 
-export interface DispatchLimits extends FeederLimits {
-  /** Asks in a host's lane, as a multiple of the sequences that it decodes at once. */
-  readonly laneDepthFactor: number;
+export interface DispatchLimits extends FeederLimits, SchedulerLimits {
   /** Asks in the lane of one kind of verifier, as a multiple of its workers' concurrency. */
   readonly verifierDepthFactor: number;
   /** How often lanes are asked for jobs that they lost, and how old a job must be to be asked for. */
@@ -32,7 +33,7 @@ export const DEFAULT_DISPATCH_LIMITS: DispatchLimits = {
   feedBatchMax: 256,
   feedBackoffMs: 200,
   feedBackoffMaxMs: 5_000,
-  laneDepthFactor: 2,
+  ...DEFAULT_SCHEDULER_LIMITS,
   verifierDepthFactor: 8,
   rescueMs: 15_000,
   rescuesMax: 8,
@@ -61,7 +62,8 @@ interface LaneState {
   readonly name: string;
   readonly lane: Lane;
   readonly feeder: LaneFeeder;
-  readonly host: HostState | null;
+  /** Of the lane of a host: its id. */
+  readonly host: string | null;
   /** Workers by id, with how many asks each handles at once. */
   readonly workers: Map<string, number>;
   readonly jobs: Set<string>;
@@ -69,19 +71,13 @@ interface LaneState {
   isReady: boolean;
 }
 
-interface HostState extends HostLoad {
-  facts: HostFacts;
-  isReady: boolean;
-  openTasks: number;
-}
-
 export class Dispatcher {
+  readonly scheduler: Scheduler;
   readonly #lanes: Lanes;
   readonly #clock: Clock;
   readonly #log: Log;
   readonly #limits: DispatchLimits;
   readonly #states = new Map<string, LaneState>();
-  readonly #hosts = new Map<string, HostState>();
   readonly #jobs = new Map<string, JobInLane>();
   /** Called whenever there may be more room. */
   #onRoom: () => void = () => undefined;
@@ -101,20 +97,13 @@ export class Dispatcher {
     this.#clock = options.clock;
     this.#log = options.log;
     this.#limits = options.limits;
+    this.scheduler = new Scheduler(options.limits);
     this.#onTrouble = options.onTrouble;
     this.#scheduleRescue();
   }
 
   onRoom(listener: () => void): void {
     this.#onRoom = listener;
-  }
-
-  get hosts(): Iterable<HostLoad> {
-    return this.#hosts.values();
-  }
-
-  host(id: string): HostLoad | null {
-    return this.#hosts.get(id) ?? null;
   }
 
   /** Whether a worker serves this lane. */
@@ -128,18 +117,16 @@ export class Dispatcher {
       const { verifiers, concurrency } = worker.offers;
       return verifiers.map((kind) => this.#joinLane(verifierLane(kind), worker.id, concurrency, null));
     }
-    const { host: facts } = worker.offers;
-    const host = this.#hosts.get(facts.id) ?? { facts, isReady: false, openTasks: 0 };
-    host.facts = facts;
-    this.#hosts.set(facts.id, host);
-    return [this.#joinLane(hostLane(facts.id), worker.id, facts.concurrency, host)];
+    const { host } = worker.offers;
+    this.scheduler.join(host);
+    return [this.#joinLane(hostLane(host.id), worker.id, host.concurrency, host.id)];
   }
 
   /** How a worker's host is doing. */
   signalled(workerId: string, signals: HostSignals): void {
     for (const state of this.#states.values()) {
       if (state.host === null || !state.workers.has(workerId)) continue;
-      state.workers.set(workerId, signals.concurrency);
+      this.scheduler.signalled(state.host, signals);
       this.#onRoom();
     }
   }
@@ -148,12 +135,12 @@ export class Dispatcher {
   leave(workerId: string): void {
     for (const state of this.#states.values()) {
       if (!state.workers.delete(workerId) || state.workers.size > 0 || state.host === null) continue;
-      this.#log.warn({ host: state.host.facts.id, jobs: state.jobs.size }, "host_gone");
+      this.#log.warn({ host: state.host, jobs: state.jobs.size }, "host_gone");
       if (state.jobs.size > 0)
-        this.#onTrouble(`host ${state.host.facts.id} is gone; ${state.jobs.size} jobs go elsewhere`);
+        this.#onTrouble(`host ${state.host} is gone; ${state.jobs.size} jobs go elsewhere`);
       state.isReady = false;
       this.#states.delete(state.name);
-      this.#hosts.delete(state.host.facts.id);
+      this.scheduler.leave(state.host);
       state.feeder.clear();
       void state.feeder.close();
       void this.#evacuate(state);
@@ -162,13 +149,12 @@ export class Dispatcher {
     this.#onRoom();
   }
 
-  /** Asks that may still be put into this lane. */
+  /** Asks that may still be put into the lane of a kind of verifier. */
   room(laneName: string): number {
     const state = this.#states.get(laneName);
     if (state === undefined || !state.isReady) return 0;
     const concurrency = [...state.workers.values()].reduce((sum, each) => sum + each, 0);
-    const factor = state.host === null ? this.#limits.verifierDepthFactor : this.#limits.laneDepthFactor;
-    return Math.max(0, Math.ceil(concurrency * factor) - state.outstanding);
+    return Math.max(0, Math.ceil(concurrency * this.#limits.verifierDepthFactor) - state.outstanding);
   }
 
   dispatch(laneName: string, job: Job, owner: JobOwner): void {
@@ -188,10 +174,19 @@ export class Dispatcher {
     state.feeder.push(job);
   }
 
-  /** An ask of this job has its answer, or nobody waits for one any more. */
-  settled(jobId: string, askId: string): void {
+  /**
+   * An ask of this job has its answer, or nobody waits for one any more. Again is safe.
+   * @param outcome How it went at its host, where it went well. @param output What the host holds behind its path now.
+   */
+  settled(
+    jobId: string,
+    askId: string,
+    outcome: LeafOutcome | null = null,
+    output: PathPiece | null = null,
+  ): void {
     const entry = this.#jobs.get(jobId);
     if (entry === undefined || !entry.outstanding.delete(askId)) return;
+    if (entry.lane.host !== null) this.scheduler.settled(leafKey(jobId, askId), outcome, output);
     entry.lane.outstanding -= 1;
     if (entry.outstanding.size > 0) return;
     this.#jobs.delete(jobId);
@@ -204,12 +199,6 @@ export class Dispatcher {
     return entry === undefined ? [] : [...entry.lane.workers.keys()];
   }
 
-  /** A task's tree lives on this host from now on, or no longer does. */
-  placed(hostId: string, change: 1 | -1): void {
-    const host = this.#hosts.get(hostId);
-    if (host !== undefined) host.openTasks = Math.max(0, host.openTasks + change);
-  }
-
   /** Jobs and asks in the lane of a host or kind of verifier, as the coordinator counts them. */
   depths(): readonly {
     readonly lane: string;
@@ -219,7 +208,7 @@ export class Dispatcher {
   }[] {
     return [...this.#states.values()].map((state) => ({
       lane: state.name,
-      host: state.host?.facts.id ?? null,
+      host: state.host,
       jobs: state.jobs.size,
       asks: state.outstanding,
     }));
@@ -231,7 +220,7 @@ export class Dispatcher {
     await Promise.all([...this.#states.values()].map((state) => state.feeder.close()));
   }
 
-  #joinLane(name: string, workerId: string, concurrency: number, host: HostState | null): string {
+  #joinLane(name: string, workerId: string, concurrency: number, host: string | null): string {
     let state = this.#states.get(name);
     if (state === undefined) {
       const lane = this.#lanes.lane(name);
@@ -276,7 +265,7 @@ export class Dispatcher {
     }
     if (this.#isClosed || this.#states.get(state.name) !== state) return;
     state.isReady = true;
-    if (state.host !== null) state.host.isReady = true;
+    if (state.host !== null) this.scheduler.ready(state.host);
     this.#log.info({ lane: state.name }, "lane_ready");
     this.#onRoom();
   }
@@ -342,6 +331,11 @@ export class Dispatcher {
 
 export function hostLane(hostId: string): string {
   return `host-${hostId}`;
+}
+
+/** What the scheduler knows an ask on its way by. */
+export function leafKey(jobId: string, askId: string): string {
+  return `${jobId}/${askId}`;
 }
 
 export function verifierLane(kind: string): string {

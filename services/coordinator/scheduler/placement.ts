@@ -1,21 +1,9 @@
 /**
- * Placement: on which host a task's tree lives. Pure: filter, then score, then pick. The seam of the scheduler: a better
- * rule changes one of the three functions.
- *
- * The rule now is sticky least-loaded: a task stays on its home host, a new one goes to the host that serves its
- * model and has the fewest open trees for its size. Ties go to the lower host id, never to arrival (I4).
+ * Placement: on which host a task's tree lives. Pure: filter (`canServe`), then score (what it would wait, and compute again), then
+ * pick (`rank`). Ties go to the host with less to do, then to the lower id, never to arrival.
  */
 import type { HostFacts } from "../../link/link.ts";
 import type { Ability } from "../../queue/job.ts";
-
-/** What placement knows of a host. */
-export interface HostLoad {
-  readonly facts: HostFacts;
-  /** Whether its worker is heard from and its lane may be filled. */
-  readonly isReady: boolean;
-  /** Trees that live there. */
-  readonly openTasks: number;
-}
 
 export interface PlacementNeeds {
   readonly model: string;
@@ -23,33 +11,44 @@ export interface PlacementNeeds {
   readonly can: ReadonlySet<Ability>;
 }
 
-export function place(hosts: Iterable<HostLoad>, needs: PlacementNeeds): HostLoad | null {
-  let best: HostLoad | null = null;
-  for (const host of hosts) {
-    if (!canServe(host, needs)) continue;
-    if (best === null || isBetter(host, best)) best = host;
+/** Whether it could serve once it is ready. */
+export function isFit(facts: HostFacts, needs: PlacementNeeds): boolean {
+  if (facts.model !== "*" && facts.model !== needs.model) return false;
+  for (const ability of needs.can) if (!facts.can.includes(ability)) return false;
+  return true;
+}
+
+/** A host as a home for a tree. */
+export interface Candidate {
+  readonly host: string;
+  /** Until an ask of the tree would begin there. */
+  readonly waitMs: number;
+  /** To compute what it does not hold of the path. */
+  readonly prefillMs: number;
+  readonly cachedTokens: number;
+  /** Asks there for each that it may have at once. */
+  readonly load: number;
+}
+
+/** The best `count`, best first. */
+export function rank(candidates: Iterable<Candidate>, count: number): readonly Candidate[] {
+  const best: Candidate[] = [];
+  for (const candidate of candidates) {
+    const last = best.at(-1);
+    if (best.length === count && last !== undefined && !isBetter(candidate, last)) continue;
+    const at = best.findIndex((each) => isBetter(candidate, each));
+    best.splice(at === -1 ? best.length : at, 0, candidate);
+    if (best.length > count) best.pop();
   }
   return best;
 }
 
-/** Filter. */
-export function canServe(host: HostLoad, needs: PlacementNeeds): boolean {
-  return host.isReady && isFit(host.facts, needs);
-}
+/** Times that differ by less are the same: estimates are not that good. */
+const SAME_MS = 1;
 
-/** Whether it could serve once it is ready. */
-export function isFit(facts: HostFacts, needs: PlacementNeeds): boolean {
-  if (facts.model !== "*" && facts.model !== needs.model) return false;
-  return needs.can.isSubsetOf(new Set(facts.can));
-}
-
-/** Score: open trees per sequence that the host decodes at once; less is better. */
-function load(host: HostLoad): number {
-  return host.openTasks / host.facts.concurrency;
-}
-
-/** Pick. */
-function isBetter(a: HostLoad, b: HostLoad): boolean {
-  const difference = load(a) - load(b);
-  return difference < 0 || (difference === 0 && a.facts.id < b.facts.id);
+function isBetter(a: Candidate, b: Candidate): boolean {
+  const difference = a.waitMs + a.prefillMs - (b.waitMs + b.prefillMs);
+  if (Math.abs(difference) >= SAME_MS) return difference < 0;
+  if (a.load !== b.load) return a.load < b.load;
+  return a.host < b.host;
 }

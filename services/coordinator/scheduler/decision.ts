@@ -1,0 +1,60 @@
+/** Why here, why now: what the scheduler says of each thing that it does. Plain data, for events and `decisions.jsonl`. */
+import type { Candidate } from "./placement.ts";
+
+/**
+ * `placed`: a tree got its home host. `moved`: it got another one. `sent`: asks went to the tree's home. `lent`: asks went to
+ * another host, the tree stays.
+ */
+export type DecisionKind = "placed" | "moved" | "sent" | "lent";
+
+export type Reason =
+  /** The host that can begin soonest. */
+  | "least-wait"
+  /** It holds so much of the path that waiting for it costs less than computing that again. */
+  | "holds-prefix"
+  /** The tree lives there, and it is the oldest that has asks waiting and is admitted. */
+  | "oldest-tree"
+  /** Nothing else runs there: a host never idles for the sake of its cache. */
+  | "host-idle"
+  /** The tree's home is gone. */
+  | "home-gone"
+  /** The host ran dry, and computing the path there costs less than waiting at home. */
+  | "host-dry"
+  /** No task is left to open, and the host would be done sooner. */
+  | "tail";
+
+export interface Decision {
+  readonly kind: DecisionKind;
+  readonly reason: Reason;
+  readonly host: string;
+  /** Where the tree lived before, or lives. */
+  readonly home: string | null;
+  /** The how-manieth tree it is, by age, from 0. */
+  readonly age: number;
+  /** Of the path that goes first: its tokens, and how many of them the host should hold. */
+  readonly promptTokens: number;
+  readonly cachedTokens: number;
+  /** Asks at the host before this, and how many it may have. */
+  readonly inFlight: number;
+  readonly room: number;
+  /** Tokens of the host's KV cache that are in use, and there are; null: unknown. */
+  readonly pinnedTokens: number;
+  readonly kvCapacityTokens: number | null;
+  /** Best first, at most three; of `placed`, `moved` and `lent`. */
+  readonly considered: readonly Candidate[];
+}
+
+const REASONS: Readonly<Record<Reason, string>> = {
+  "least-wait": "it could begin soonest",
+  "holds-prefix": "it holds the prefix, and waiting for it costs less than computing that again",
+  "oldest-tree": "the tree lives there and is the oldest with asks waiting",
+  "host-idle": "nothing else ran there",
+  "home-gone": "the host that it lived on is gone",
+  "host-dry": "that host had nothing to do, and computing the prefix there costs less than waiting",
+  tail: "no task is left to open, and it would be done sooner there",
+};
+
+/** A decision as a sentence, without its numbers. */
+export function describeReason({ reason }: Pick<Decision, "reason">): string {
+  return REASONS[reason];
+}

@@ -1,0 +1,81 @@
+/** What the scheduler keeps of one host and of one tree, and the line of trees that wait at a host. */
+import type { HostFacts } from "../../link/link.ts";
+import type { NodeRef } from "./prefix-tree.ts";
+import type { Tree } from "./tree.ts";
+
+export class TreeState {
+  readonly tree: Tree;
+  /** The how-manieth tree it is: less is older. */
+  readonly age: number;
+  home: HostState | null = null;
+  /** Whether it may use its home's KV cache; one that may not waits until others are over. */
+  isAdmitted = false;
+  /** Asks that wait and may be sent; none while it could send none (no budget, its sweep is paused). */
+  waiting = 0;
+  inFlight = 0;
+  /** Tokens of KV cache that its asks in flight use, and the most that ever were. */
+  pinned = 0;
+  widest = 0;
+  /** Every path that it asked about: retained until it falls. */
+  readonly nodes = new Set<NodeRef>();
+
+  constructor(tree: Tree, age: number) {
+    this.tree = tree;
+    this.age = age;
+  }
+}
+
+export class HostState {
+  facts: HostFacts;
+  /** Whether its worker is heard from and its lane may be filled. */
+  isReady = false;
+  /** Asks that it may have at once now. */
+  concurrency: number;
+  cacheLosses = 0;
+  inFlight = 0;
+  /** Asks that wait in the trees that live here. */
+  waiting = 0;
+  readonly trees = new Set<TreeState>();
+  readonly #line: TreeState[] = [];
+
+  constructor(facts: HostFacts) {
+    this.facts = facts;
+    this.concurrency = facts.concurrency;
+  }
+
+  get id(): string {
+    return this.facts.id;
+  }
+
+  /** Asks here for each that it may have at once. */
+  get load(): number {
+    return (this.inFlight + this.waiting) / this.concurrency;
+  }
+
+  /** Trees with asks that wait and may be sent, oldest first. */
+  get line(): readonly TreeState[] {
+    return this.#line;
+  }
+
+  enqueue(state: TreeState): void {
+    const at = this.#position(state);
+    if (this.#line[at] !== state) this.#line.splice(at, 0, state);
+  }
+
+  dequeue(state: TreeState): void {
+    const at = this.#position(state);
+    if (this.#line[at] === state) this.#line.splice(at, 1);
+  }
+
+  /** Where it stands or would stand. */
+  #position({ age }: TreeState): number {
+    let low = 0;
+    let high = this.#line.length;
+    while (low < high) {
+      const middle = (low + high) >> 1;
+      if ((this.#line[middle]?.age ?? Infinity) < age) low = middle + 1;
+      else high = middle;
+    }
+    return low;
+  }
+}

@@ -1,0 +1,473 @@
+/**
+ * The scheduler: which tree lives on which host, how many trees a host works on at once, and which asks go next. Pure but for
+ * `Tree.send`: it reads no clock, knows no lane and owns no job; the dispatcher tells it what happens and carries out what it says.
+ *
+ * Rules, in this order: (1) order: of the trees at a host the oldest that has asks waiting, deepest path first; (2) admission: the trees
+ * that a host works on fit into its KV cache together, unless it would stand idle; (3) placement: whole trees, to the host
+ * that can begin soonest, what it would have to compute again included; (4) stealing: only a host that has run dry, and only where
+ * computing the path there costs less than waiting at home.
+ *
+ * Invariants: (1) a leaf counts at its host from `send` to `settled`, once; (2) a tree is in its home's line exactly while it has asks
+ * that wait and is not blocked; (3) nothing depends on the order of Maps of hosts: ties go by load, then by id.
+ */
+import type { HostFacts, HostSignals } from "../../link/link.ts";
+import { Admission, type AdmissionLimits, DEFAULT_ADMISSION_LIMITS } from "./admission.ts";
+import type { Decision, DecisionKind, Reason } from "./decision.ts";
+import { HostState, TreeState } from "./host-state.ts";
+import { Outlook } from "./outlook.ts";
+import { type Candidate, isFit, type PlacementNeeds, rank } from "./placement.ts";
+import { type NodeRef, type Output, type PathPiece, PrefixTree } from "./prefix-tree.ts";
+import { chooseTheft } from "./stealing.ts";
+import type { Leaf, LeafOutcome, Tree } from "./tree.ts";
+
+export interface SchedulerLimits extends AdmissionLimits {
+  /** Of a tree's waiting asks, the share that is lent to a host that ran dry. */
+  readonly lentShare: number;
+  /** At the tail a tree moves where it would take at most so much of the time that it takes at home. */
+  readonly tailGainMax: number;
+}
+
+export const DEFAULT_SCHEDULER_LIMITS: SchedulerLimits = {
+  ...DEFAULT_ADMISSION_LIMITS,
+  lentShare: 0.5,
+  tailGainMax: 0.8,
+};
+
+/** Hosts named in a decision. */
+const CONSIDERED_MAX = 3;
+
+interface Flight {
+  readonly state: TreeState;
+  readonly host: HostState;
+  readonly node: NodeRef;
+  /** Of the path, tokens that the host should hold. */
+  readonly cachedTokens: number;
+  readonly tokens: number;
+  /** What it added to the tokens in use. */
+  readonly pinned: number;
+  /** Asks at the host when it was sent, it included. */
+  readonly running: number;
+}
+
+/** A host as the outside sees it. */
+export interface HostLoad {
+  readonly facts: HostFacts;
+  readonly isReady: boolean;
+  readonly openTrees: number;
+  readonly concurrency: number;
+  readonly inFlight: number;
+}
+
+export class Scheduler {
+  readonly #limits: SchedulerLimits;
+  readonly #hosts = new Map<string, HostState>();
+  readonly #trees = new Map<string, TreeState>();
+  readonly #homeless = new Set<TreeState>();
+  readonly #flights = new Map<string, Flight>();
+  readonly #prefixes = new PrefixTree();
+  readonly #outlook = new Outlook(this.#prefixes);
+  readonly #admission: Admission;
+  /** Hosts where something may have become possible since the last `run`. */
+  readonly #stirred = new Set<HostState>();
+  /** Those with room and nothing of their own to send, and those where asks wait that they have no room for. */
+  readonly #dry = new Set<HostState>();
+  readonly #crowded = new Set<HostState>();
+  /** Owners that have tasks which are not open yet. */
+  readonly #unopened = new Set<string>();
+  #planted = 0;
+
+  constructor(limits: Partial<SchedulerLimits> = {}) {
+    this.#limits = { ...DEFAULT_SCHEDULER_LIMITS, ...limits };
+    this.#admission = new Admission(this.#limits, this.#prefixes, this.#outlook);
+  }
+
+  /** A host is there, or says anew what it is. Nothing goes to it before it is `ready`. */
+  join(facts: HostFacts): void {
+    const known = this.#hosts.get(facts.id);
+    if (known === undefined) this.#hosts.set(facts.id, new HostState(facts));
+    else known.facts = facts;
+    this.#prefixes.addHost(facts.id, facts);
+  }
+
+  ready(hostId: string): void {
+    const host = this.#hosts.get(hostId);
+    if (host === undefined) return;
+    host.isReady = true;
+    this.#stirred.add(host);
+    for (const state of [...this.#homeless].toSorted(byAge)) this.touched(state.tree.id);
+  }
+
+  /** A host is gone. Its trees get other homes; what was on its way there is settled by whoever sent it, or not at all. */
+  leave(hostId: string): void {
+    const host = this.#hosts.get(hostId);
+    if (host === undefined) return;
+    this.#hosts.delete(hostId);
+    for (const set of [this.#stirred, this.#dry, this.#crowded]) set.delete(host);
+    for (const [key, flight] of this.#flights)
+      if (flight.host === host) this.#forgetFlight(key, flight, null);
+    this.#prefixes.removeHost(hostId);
+    for (const state of [...host.trees].toSorted(byAge)) {
+      this.#unhouse(state);
+      this.touched(state.tree.id);
+    }
+  }
+
+  signalled(hostId: string, { concurrency, cacheLosses }: HostSignals): void {
+    const host = this.#hosts.get(hostId);
+    if (host === undefined) return;
+    if (cacheLosses > host.cacheLosses) this.#prefixes.forget(hostId);
+    host.cacheLosses = cacheLosses;
+    host.concurrency = concurrency;
+    this.#stirred.add(host);
+  }
+
+  /** Whether `owner` has tasks that are not open yet: while anybody has, trees are not spread over more hosts than theirs. */
+  hasMore(owner: string, isMore: boolean): void {
+    if (isMore) this.#unopened.add(owner);
+    else if (this.#unopened.delete(owner)) for (const host of this.#hosts.values()) this.#stirred.add(host);
+  }
+
+  /** A tree begins. Its asks are told by `touched`. */
+  plant(tree: Tree): void {
+    this.#trees.set(tree.id, new TreeState(tree, this.#planted));
+    this.#planted += 1;
+  }
+
+  /** A tree is over; asks of it that are on their way still count until they are settled. */
+  fell(treeId: string): void {
+    const state = this.#trees.get(treeId);
+    if (state === undefined) return;
+    if (state.widest > 0) this.#outlook.habits.over(state.tree.kind, state.widest);
+    this.#wait(state, 0);
+    this.#unhouse(state);
+    this.#homeless.delete(state);
+    this.#trees.delete(treeId);
+    for (const node of state.nodes) this.#prefixes.release(node);
+  }
+
+  /** The tree has other asks waiting than before, or may send again. */
+  touched(treeId: string): void {
+    const state = this.#trees.get(treeId);
+    if (state === undefined) return;
+    this.#wait(state, state.tree.waiting());
+    if (state.waiting === 0) return;
+    if (state.home === null) this.#place(state);
+    else if (this.#isTail && state.inFlight === 0) this.#reconsider(state);
+    if (state.home === null) return;
+    state.home.enqueue(state);
+    this.#stirred.add(state.home);
+  }
+
+  /**
+   * Trees that should be opened now, of tasks which need this: one for each host that has nothing to send and room for another tree's
+   * asks, and for its KV cache.
+   */
+  wants(needs: PlacementNeeds, kind: string): number {
+    let count = 0;
+    for (const host of this.#hosts.values())
+      if (host.isReady && isFit(host.facts, needs) && this.#admission.isHungry(host, kind)) count += 1;
+    return count;
+  }
+
+  /** Sends what can be sent now. */
+  run(): void {
+    // Serving a host stirs it again; what another one loses by stealing stirs that one.
+    for (const host of this.#stirred) this.#serve(host);
+    this.#stirred.clear();
+    if (!this.#isTail) return;
+    for (const host of [...this.#dry].toSorted(byId)) {
+      if (this.#crowded.size === 0) break;
+      this.#steal(host);
+    }
+    this.#stirred.clear();
+  }
+
+  /** What came of a leaf; the first word counts. `null`: nobody will say. */
+  settled(key: string, outcome: LeafOutcome | null, output: PathPiece | null = null): void {
+    const flight = this.#flights.get(key);
+    if (flight === undefined) return;
+    // What it reports is compared with what was held before it came: so before it counts as held itself.
+    if (outcome !== null) this.#learn(flight, outcome);
+    this.#forgetFlight(key, flight, output ?? { id: null, tokens: outcome?.completionTokens ?? 0 });
+    this.#stirred.add(flight.host);
+  }
+
+  get hosts(): readonly HostLoad[] {
+    return [...this.#hosts.values()].map((host) => loadOf(host));
+  }
+
+  host(hostId: string): HostLoad | null {
+    const host = this.#hosts.get(hostId);
+    return host === undefined ? null : loadOf(host);
+  }
+
+  /** Whether any host could serve this, be it ready or not. */
+  couldServe(needs: PlacementNeeds): boolean {
+    return [...this.#hosts.values()].some(({ facts }) => isFit(facts, needs));
+  }
+
+  get #isTail(): boolean {
+    return this.#unopened.size === 0;
+  }
+
+  #serve(host: HostState): void {
+    if (!host.isReady || this.#hosts.get(host.id) !== host) return;
+    let room = this.#room(host);
+    for (let isSent = true; room > 0 && isSent; room = this.#room(host)) {
+      const state = this.#next(host);
+      if (state === null) break;
+      const reason: Reason =
+        host.inFlight === 0 && !this.#admission.fits(host, state) ? "host-idle" : "oldest-tree";
+      state.isAdmitted = true;
+      isSent = this.#send(state, { kind: "sent", reason, host, room, considered: [] });
+    }
+    mark(this.#dry, host, room > 0 && host.waiting === 0);
+    mark(this.#crowded, host, host.waiting > 0);
+  }
+
+  /** The oldest tree that is at work or may begin; those behind one that may not begin must wait for it. */
+  #next(host: HostState): TreeState | null {
+    for (const state of host.line) {
+      if (state.isAdmitted) return state;
+      if (host.inFlight === 0 || this.#admission.fits(host, state)) return state;
+      return host.line.find((younger) => younger.isAdmitted) ?? null;
+    }
+    return null;
+  }
+
+  #room(host: HostState): number {
+    return this.#admission.depth(host, this.#isTail) - host.inFlight;
+  }
+
+  /** @returns Whether there may be more to send: false where the host's KV cache has no room. */
+  #send(
+    state: TreeState,
+    how: {
+      readonly kind: DecisionKind;
+      readonly reason: Reason;
+      readonly host: HostState;
+      readonly room: number;
+      readonly considered: readonly Candidate[];
+    },
+  ): boolean {
+    const { host } = how;
+    const node = this.#nextNode(state);
+    if (node === null) return this.#block(state);
+    const max = Math.min(how.room, this.#admission.kvRoom(host, state, node));
+    if (max === 0) return false;
+    const leaves = state.tree.send(this.#decision(state, { ...how, node }), max);
+    if (leaves.length === 0) return this.#block(state);
+    for (const leaf of leaves) this.#launch(state, host, leaf);
+    this.#wait(state, state.tree.waiting());
+    return true;
+  }
+
+  #launch(state: TreeState, host: HostState, { key, path, tokensMax }: Leaf): void {
+    const node = this.#nodeOf(state, path);
+    const tokens = this.#outlook.habits.tokens(state.tree.kind, tokensMax);
+    const cachedTokens = this.#prefixes.cached(host.id, node);
+    const pinned = this.#prefixes.pinnedBy(host.id, node) + tokens;
+    this.#prefixes.sent(host.id, node, tokens);
+    host.inFlight += 1;
+    state.inFlight += 1;
+    state.pinned += pinned;
+    state.widest = Math.max(state.widest, state.pinned);
+    this.#outlook.habits.grown(state.tree.kind, state.widest);
+    this.#flights.set(key, { state, host, node, cachedTokens, tokens, pinned, running: host.inFlight });
+  }
+
+  #forgetFlight(key: string, { state, host, node, tokens, pinned }: Flight, output: Output | null): void {
+    this.#flights.delete(key);
+    host.inFlight -= 1;
+    state.inFlight -= 1;
+    state.pinned -= pinned;
+    this.#prefixes.landed(host.id, node, tokens, output);
+  }
+
+  #learn({ state, host, node, running, cachedTokens: predicted }: Flight, outcome: LeafOutcome): void {
+    const { promptTokens, cachedTokens } = outcome;
+    if (cachedTokens !== null) this.#prefixes.reported(host.id, node, { predicted, cached: cachedTokens });
+    this.#outlook.learn(host, state.tree.kind, {
+      outcome,
+      // It had these beside it when it began, and has those now.
+      running: (running + host.inFlight + 1) / 2,
+      uncachedTokens: promptTokens === null ? null : promptTokens - (cachedTokens ?? predicted),
+    });
+  }
+
+  /** A home for a tree that has none. */
+  #place(state: TreeState): void {
+    const node = this.#nextNode(state);
+    if (node === null) return;
+    const considered = rank(this.#candidates(state, node), CONSIDERED_MAX);
+    const [first] = considered;
+    const host = this.#hosts.get(first?.host ?? "");
+    if (first === undefined || host === undefined) return void this.#homeless.add(state);
+    const waitsLeast = considered.every(({ waitMs }) => waitMs >= first.waitMs);
+    this.#house(state, host, {
+      kind: "placed",
+      reason: waitsLeast ? "least-wait" : "holds-prefix",
+      node,
+      considered,
+    });
+  }
+
+  /** At the tail, as a tree begins a round: would another host be done sooner with it, computing its paths included? */
+  #reconsider(state: TreeState): void {
+    const { home } = state;
+    const node = this.#nextNode(state);
+    if (home === null || node === null) return;
+    const homeMs = this.#outlook.roundMs(home, state, node);
+    if (homeMs === null) return;
+    let best: HostState | null = null;
+    let bestMs = homeMs * this.#limits.tailGainMax;
+    for (const host of this.#hosts.values()) {
+      if (host === home || !host.isReady || !isFit(host.facts, state.tree.needs)) continue;
+      const ms = this.#outlook.roundMs(host, state, node);
+      if (ms === null || ms > bestMs || (ms === bestMs && host.id > (best?.id ?? ""))) continue;
+      best = host;
+      bestMs = ms;
+    }
+    if (best === null) return;
+    const considered = [best, home].map((host) => this.#outlook.candidate(host, state, node));
+    this.#house(state, best, { kind: "moved", reason: "tail", node, considered });
+  }
+
+  /** Gives a host that has run dry what would wait longer elsewhere than it takes to compute here. */
+  #steal(dry: HostState): void {
+    for (let room = this.#room(dry); room > 0; room = this.#room(dry)) {
+      const theft = chooseTheft(dry, {
+        hosts: this.#crowded,
+        outlook: this.#outlook,
+        nodeOf: (state) => this.#nextNode(state),
+        isFit: (state) => isFit(dry.facts, state.tree.needs),
+      });
+      if (theft === null) return;
+      const { state, here, there } = theft;
+      const considered = [here, there];
+      if (theft.kind === "moved") {
+        const node = this.#nextNode(state);
+        if (node === null) return;
+        this.#house(state, dry, { kind: "moved", reason: "host-dry", node, considered });
+        dry.enqueue(state);
+        this.#serve(theft.victim);
+        this.#serve(dry);
+        if (dry.waiting > 0) return;
+        continue;
+      }
+      const lent = Math.min(room, Math.max(1, Math.floor(state.waiting * this.#limits.lentShare)));
+      const how = { kind: "lent", reason: "host-dry", host: dry, room: lent, considered } as const;
+      if (!this.#send(state, how)) return;
+    }
+  }
+
+  *#candidates(state: TreeState, node: NodeRef): Generator<Candidate, void> {
+    for (const host of this.#hosts.values())
+      if (host.isReady && isFit(host.facts, state.tree.needs))
+        yield this.#outlook.candidate(host, state, node);
+  }
+
+  /** The tree lives here from now on. */
+  #house(
+    state: TreeState,
+    host: HostState,
+    how: {
+      readonly kind: "placed" | "moved";
+      readonly reason: Reason;
+      readonly node: NodeRef;
+      readonly considered: readonly Candidate[];
+    },
+  ): void {
+    state.tree.decided(this.#decision(state, { ...how, host, room: this.#room(host) }));
+    this.#unhouse(state);
+    this.#homeless.delete(state);
+    state.home = host;
+    host.trees.add(state);
+    host.waiting += state.waiting;
+    this.#stirred.add(host);
+  }
+
+  #unhouse(state: TreeState): void {
+    const { home } = state;
+    if (home === null) return;
+    home.dequeue(state);
+    home.trees.delete(state);
+    home.waiting -= state.waiting;
+    this.#stirred.add(home);
+    state.home = null;
+    state.isAdmitted = false;
+  }
+
+  /** So many of its asks wait now. */
+  #wait(state: TreeState, waiting: number): void {
+    const change = waiting - state.waiting;
+    state.waiting = waiting;
+    if (state.home === null) return;
+    state.home.waiting += change;
+    if (waiting === 0) state.home.dequeue(state);
+  }
+
+  /** It could not send what it has: it is left alone until it is touched. @returns Others may send. */
+  #block(state: TreeState): true {
+    this.#wait(state, 0);
+    return true;
+  }
+
+  #nextNode(state: TreeState): NodeRef | null {
+    const path = state.tree.peek();
+    return path === null ? null : this.#nodeOf(state, path);
+  }
+
+  /** The tree keeps what it asked about until it falls. */
+  #nodeOf(state: TreeState, path: readonly PathPiece[]): NodeRef {
+    const node = this.#prefixes.retain(path);
+    if (state.nodes.has(node)) this.#prefixes.release(node);
+    else state.nodes.add(node);
+    return node;
+  }
+
+  #decision(
+    state: TreeState,
+    {
+      host,
+      node,
+      ...how
+    }: {
+      readonly kind: DecisionKind;
+      readonly reason: Reason;
+      readonly host: HostState;
+      readonly room: number;
+      readonly node: NodeRef;
+      readonly considered: readonly Candidate[];
+    },
+  ): Decision {
+    return {
+      ...how,
+      host: host.id,
+      home: state.home?.id ?? null,
+      age: state.age,
+      promptTokens: this.#prefixes.tokens(node),
+      cachedTokens: this.#prefixes.cached(host.id, node),
+      inFlight: host.inFlight,
+      pinnedTokens: this.#prefixes.pinnedTokens(host.id),
+      kvCapacityTokens: host.facts.kvCapacityTokens,
+    };
+  }
+}
+
+function loadOf({ facts, isReady, trees, concurrency, inFlight }: HostState): HostLoad {
+  return { facts, isReady, openTrees: trees.size, concurrency, inFlight };
+}
+
+function mark<T>(set: Set<T>, each: T, isIn: boolean): void {
+  if (isIn) set.add(each);
+  else set.delete(each);
+}
+
+function byId(a: HostState, b: HostState): number {
+  return a.id < b.id ? -1 : 1;
+}
+
+function byAge(a: TreeState, b: TreeState): number {
+  return a.age - b.age;
+}
