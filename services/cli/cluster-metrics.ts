@@ -73,7 +73,8 @@ interface HistogramReading {
 const COUNTED: ReadonlySet<string> = new Set(
   (
     "rollouts verifications failures cancelled retries jobs correct incorrect undecided memo_hits terminations crashes " +
-    "prompt_tokens cached_tokens completion_tokens cached_tokens_unknown completion_tokens_unknown"
+    "prompt_tokens cached_tokens completion_tokens cached_tokens_unknown completion_tokens_unknown cache_losses " +
+    "signal_failures engine_prompt_tokens_computed engine_prompt_tokens_cached"
   ).split(" "),
 );
 

@@ -90,6 +90,9 @@ describe("the embedded host", () => {
     expect(await driver.probe(never)).toEqual({
       model: "game24-tiny",
       concurrency: SEQUENCES,
+      concurrencyMax: SEQUENCES,
+      blockTokens: 1,
+      sharesColdPrefixes: true,
       kvCapacityTokens: SEQUENCES * 256,
       contextTokens: 256,
       reportsCachedTokens: true,

@@ -5,36 +5,55 @@
 import { createHash } from "node:crypto";
 import { CoppiceError } from "../../services/runtime/errors.ts";
 import { createRandom } from "../../services/runtime/random.ts";
-import type { Driver, SampleAnswer, SampleRequest } from "../../workers/rollout/driver.ts";
+import type { Driver, EngineSignals, SampleAnswer, SampleRequest } from "../../workers/rollout/driver.ts";
 import { promptText } from "../../workers/rollout/prompt.ts";
 
 export interface SeededDriverOptions {
   readonly model?: string;
   readonly concurrency?: number;
-  /** Called with every request before it is answered; a promise holds the answer back. */
+  /** Absent: the number is fixed. */
+  readonly concurrencyMax?: number;
+  readonly sharesColdPrefixes?: boolean;
+  /** Called with every probe; what it throws the probe rejects with. */
+  readonly onProbe?: () => void;
+  /** Called with every request before it is answered; a promise holds the first token back. */
   readonly onSample?: (request: SampleRequest, signal: AbortSignal) => void | Promise<void>;
+  /** Called with every request once its first token was told; a promise holds the rest back. */
+  readonly onDecode?: (request: SampleRequest, signal: AbortSignal) => void | Promise<void>;
+  /** What the engine says of itself. */
+  readonly signals?: () => EngineSignals | null;
+  /** Cached tokens of a rollout. */
+  readonly cachedTokens?: () => number;
 }
 
 export function createSeededDriver(options: SeededDriverOptions = {}): Driver {
   return {
     engine: "seeded",
-    probe: async () => ({
-      model: options.model ?? "seeded",
-      concurrency: options.concurrency ?? 8,
-      kvCapacityTokens: null,
-      contextTokens: null,
-      concurrencyMax: options.concurrency ?? 8,
-      reportsCachedTokens: true,
-      blockTokens: null,
-      sharesColdPrefixes: true,
-      can: ["score", "likelihood", "reward", "logprobs", "tokens"],
-    }),
-    signals: async () => null,
+    async probe() {
+      options.onProbe?.();
+      return {
+        model: options.model ?? "seeded",
+        concurrency: options.concurrency ?? 8,
+        kvCapacityTokens: null,
+        contextTokens: null,
+        concurrencyMax: options.concurrencyMax ?? options.concurrency ?? 8,
+        reportsCachedTokens: true,
+        blockTokens: null,
+        sharesColdPrefixes: options.sharesColdPrefixes ?? true,
+        can: ["score", "likelihood", "reward", "logprobs", "tokens"],
+      };
+    },
+    signals: async () => options.signals?.() ?? null,
     async sample(request, signal) {
       signal.throwIfAborted();
       await options.onSample?.(request, signal);
       signal.throwIfAborted();
-      return play(request);
+      const { result, usage } = play(request);
+      request.onFirstToken?.();
+      await options.onDecode?.(request, signal);
+      signal.throwIfAborted();
+      const cachedTokens = options.cachedTokens?.() ?? usage.cachedTokens;
+      return { result, usage: { ...usage, cachedTokens } };
     },
     async score(request, signal) {
       signal.throwIfAborted();

@@ -12,6 +12,8 @@ export interface AskInHand {
   /** Known so far. */
   usage: AttemptUsage;
   startedMs: number;
+  /** When the host had the first token; null before, and where nobody told. */
+  firstTokenMs: number | null;
 }
 
 export interface WithdrawalLimits {
@@ -63,7 +65,13 @@ export class AsksInHand {
 
   #takeOne(job: string, ask: string): AskInHand {
     const startedMs = this.#clock.nowMs();
-    const hand: AskInHand = { abort: new AbortController(), isWithdrawn: false, usage: NO_TOKENS, startedMs };
+    const hand: AskInHand = {
+      abort: new AbortController(),
+      isWithdrawn: false,
+      usage: NO_TOKENS,
+      startedMs,
+      firstTokenMs: null,
+    };
     const untilMs = this.#early.get(askKey(job, ask)) ?? 0;
     if (untilMs > this.#clock.monotonicMs()) withdraw(hand);
     this.#early.delete(askKey(job, ask));

@@ -24,6 +24,7 @@ export class HostHealth {
   readonly #limits: HealthLimits;
   /** Aborts when the worker stops. */
   readonly #stop: AbortSignal;
+  readonly #onBack: () => void;
   /** The check under way: true when the host was down and came back. Several suspicions are one check. */
   #check: Promise<boolean> | null = null;
   #isUp = true;
@@ -34,12 +35,15 @@ export class HostHealth {
     readonly log: Log;
     readonly limits: HealthLimits;
     readonly stop: AbortSignal;
+    /** Called when the host was down and is up again, before anybody who waits for it goes on. */
+    readonly onBack?: () => void;
   }) {
     this.#probe = options.probe;
     this.#clock = options.clock;
     this.#log = options.log;
     this.#limits = options.limits;
     this.#stop = options.stop;
+    this.#onBack = options.onBack ?? (() => undefined);
   }
 
   get isUp(): boolean {
@@ -93,6 +97,7 @@ export class HostHealth {
       trouble = await this.#trouble();
       if (trouble !== null) continue;
       this.#isUp = true;
+      this.#onBack();
       this.#log.info({ down_ms: Math.round(this.#clock.monotonicMs() - downSinceMs) }, "host_up");
       return true;
     }

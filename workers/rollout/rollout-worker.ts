@@ -2,46 +2,45 @@
  * A rollout worker: serves one host's lane. It takes jobs, has the driver answer their asks, and reports each as soon as it is
  * finished. Calls the driver, the link and the lanes.
  *
- * Invariants: (1) a delivery resolves only once every report of its job is acknowledged (I2); (2) at most
- * `host.concurrency` asks are with the driver at once; (3) an ask that this worker has reported is not computed again by a
+ * Invariants: (1) a delivery resolves only once every report of its job is acknowledged (I2); (2) at most as many asks as
+ * the host watcher allows are with the driver at once; (3) an ask that this worker has reported is not computed again by a
  * retry of its job; (4) while the host is down, nothing is taken and no attempt is spent; (5) a delivery whose signal
  * aborted reports nothing more: the job is somebody else's.
  */
 import type { CoordinatorLink, HostFacts, Registration } from "../../services/link/link.ts";
-import {
-  type AttemptUsage,
-  type Report,
-  type RolloutAsk,
-  type RolloutJob,
-  type VerificationAsk,
-  type VerificationJob,
-  NO_TOKENS,
-  UNKNOWN_TOKENS,
-} from "../../services/queue/job.ts";
+import { type Report, type RolloutAsk, type VerificationAsk, NO_TOKENS } from "../../services/queue/job.ts";
 import type { Delivery, LaneConsumer, Lanes } from "../../services/queue/lanes.ts";
 import { sleep, type Clock } from "../../services/runtime/clock.ts";
 import { asCoppiceError, CoppiceError, messageOf } from "../../services/runtime/errors.ts";
 import { silentLog, type Log } from "../../services/runtime/log.ts";
 import { createSegmentCache, SEGMENT_CACHE_BYTES_MAX, type SegmentCache } from "../segment-cache.ts";
 import { type AskInHand, AsksInHand, type WithdrawalLimits } from "./asks-in-hand.ts";
+import { Bounded } from "./bounded.ts";
+import { CacheLosses } from "./cache-losses.ts";
 import type { Driver } from "./driver.ts";
 import { failureReason } from "./failure-reason.ts";
+import { type AccessLimits, HostAccess } from "./host-access.ts";
 import { HostHealth, probeWithin, type HealthLimits } from "./host-health.ts";
-import { createJudge } from "./inference/create-judge.ts";
+import { DEFAULT_WATCH_LIMITS, HostWatcher, type WatchLimits } from "./host-watcher.ts";
+import { LeaderGate } from "./leader-gate.ts";
+import { type Answered, failedJob, prepareJob, type PreparedJob } from "./prepared-job.ts";
 import { Slots } from "./slots.ts";
-import { Bounded } from "./bounded.ts";
+import { WARM_SEGMENTS_MAX, WarmSegments } from "./warm-segments.ts";
+import { type RolloutWorkerMetrics, WorkerCounts } from "./worker-metrics.ts";
 
-export interface RolloutWorkerLimits extends HealthLimits, WithdrawalLimits {
+export type { RolloutWorkerMetrics } from "./worker-metrics.ts";
+
+export interface RolloutWorkerLimits extends HealthLimits, WithdrawalLimits, AccessLimits, WatchLimits {
   /** How long to wait at the start for a host that is not up yet; 0 fails at once. */
   readonly startWaitMs: number;
   /** Jobs in hand, as a multiple of the host's sequences: above 1, so that a sequence does not idle while a report is on its way. */
   readonly jobsPerSequence: number;
   /** Jobs whose reported asks are remembered between two attempts. */
   readonly rememberedJobsMax: number;
-  /** How often one delivery waits for a host that went down under it, before the attempt is spent. */
-  readonly recoveriesMax: number;
   /** Memory for segments. */
   readonly segmentBytesMax: number;
+  /** Segments that are known to be in the host's cache. */
+  readonly warmSegmentsMax: number;
 }
 
 export const DEFAULT_ROLLOUT_WORKER_LIMITS: RolloutWorkerLimits = {
@@ -51,11 +50,15 @@ export const DEFAULT_ROLLOUT_WORKER_LIMITS: RolloutWorkerLimits = {
   withdrawnAsksMax: 16_384,
   withdrawnMs: 5_000,
   recoveriesMax: 3,
+  leaderTokensMin: 64,
+  leaderMs: 30_000,
   segmentBytesMax: SEGMENT_CACHE_BYTES_MAX,
+  warmSegmentsMax: WARM_SEGMENTS_MAX,
   probeMs: 60_000,
   downBackoffMs: 1_000,
   downBackoffMaxMs: 30_000,
   downMaxMs: 600_000,
+  ...DEFAULT_WATCH_LIMITS,
 };
 
 export interface RolloutWorkerOptions {
@@ -70,27 +73,6 @@ export interface RolloutWorkerOptions {
   readonly limits?: Partial<RolloutWorkerLimits>;
   /** Gives the start up. */
   readonly signal?: AbortSignal;
-}
-
-/** What the worker has done since it started. Token counts are of what was reported; what was not is counted beside (I8). */
-export interface RolloutWorkerMetrics {
-  readonly jobsInHand: number;
-  /** Asks with the driver. */
-  readonly inFlight: number;
-  /** 1 while the host is up, else 0. */
-  readonly hostUp: number;
-  readonly rollouts: number;
-  readonly verifications: number;
-  readonly failures: number;
-  readonly cancelled: number;
-  /** Deliveries that failed and were left to the lane to retry. */
-  readonly retries: number;
-  readonly promptTokens: number;
-  readonly cachedTokens: number;
-  readonly completionTokens: number;
-  /** Rollouts whose cached tokens, or completion tokens, are unknown. */
-  readonly cachedTokensUnknown: number;
-  readonly completionTokensUnknown: number;
 }
 
 export interface RolloutWorker {
@@ -136,18 +118,6 @@ async function firstProbe(options: RolloutWorkerOptions, limits: RolloutWorkerLi
   }
 }
 
-interface Answered {
-  readonly result: Report["result"];
-  readonly usage: AttemptUsage;
-}
-
-/** Answers one ask of a job whose texts are fetched. */
-type AskServer = (
-  ask: RolloutAsk | VerificationAsk,
-  hand: AskInHand,
-  signal: AbortSignal,
-) => Promise<Answered>;
-
 class Worker implements RolloutWorker {
   readonly host: HostFacts;
   readonly ended: Promise<CoppiceError | null>;
@@ -157,45 +127,71 @@ class Worker implements RolloutWorker {
   readonly #log: Log;
   readonly #segments: SegmentCache;
   readonly #slots: Slots;
+  readonly #gate: LeaderGate;
+  readonly #losses: CacheLosses;
+  readonly #watcher: HostWatcher;
   readonly #health: HostHealth;
+  readonly #access: HostAccess;
   readonly #stop = new AbortController();
   readonly #inHand: AsksInHand;
   readonly #reported: Bounded<string, Set<string>>;
-  readonly #counts = {
-    inFlight: 0,
-    rollouts: 0,
-    verifications: 0,
-    failures: 0,
-    cancelled: 0,
-    retries: 0,
-    promptTokens: 0,
-    cachedTokens: 0,
-    completionTokens: 0,
-    cachedTokensUnknown: 0,
-    completionTokensUnknown: 0,
-  };
+  readonly #counts = new WorkerCounts();
   #consumers: readonly LaneConsumer[] = [];
   #leaving: Promise<void> | null = null;
   #end: (why: CoppiceError | null) => void = () => undefined;
 
   constructor(options: RolloutWorkerOptions, host: HostFacts, limits: RolloutWorkerLimits) {
+    const { clock, driver, link } = options;
     this.host = host;
     this.#options = options;
     this.#limits = limits;
     this.#log = (options.log ?? silentLog).child({ worker: options.id, host: host.id });
-    this.#segments = createSegmentCache({ link: options.link, bytesMax: limits.segmentBytesMax });
-    this.#slots = new Slots(host.concurrency);
+    this.#segments = createSegmentCache({ link, bytesMax: limits.segmentBytesMax });
     this.#reported = new Bounded(limits.rememberedJobsMax);
-    this.#inHand = new AsksInHand(options.clock, limits);
+    this.#inHand = new AsksInHand(clock, limits);
     this.ended = new Promise((resolve) => {
       this.#end = resolve;
     });
+    const warm = new WarmSegments({
+      segmentsMax: limits.warmSegmentsMax,
+      tokensMax: host.kvCapacityTokens ?? Infinity,
+    });
+    this.#slots = new Slots(host.concurrency);
+    this.#gate = new LeaderGate({
+      warm,
+      leaderTokensMin: host.sharesColdPrefixes ? Infinity : limits.leaderTokensMin,
+      onWaiting: () => this.#resizeLanes(),
+    });
+    this.#losses = new CacheLosses(() => this.#cacheLost(warm));
+    const own = { clock, limits, log: this.#log, stop: this.#stop.signal };
     this.#health = new HostHealth({
+      ...own,
       probe: (signal) => this.#probeAgain(signal),
-      clock: options.clock,
-      log: this.#log,
-      limits,
-      stop: this.#stop.signal,
+      onBack: () => this.#losses.cameBack(),
+    });
+    this.#watcher = new HostWatcher({
+      ...own,
+      host,
+      driver,
+      link,
+      losses: this.#losses,
+      isUp: () => this.#health.isUp,
+      inFlight: () => this.#slots.taken,
+      onConcurrency: (concurrency) => {
+        this.#slots.resize(concurrency);
+        this.#resizeLanes();
+      },
+    });
+    this.#access = new HostAccess({
+      ...own,
+      host,
+      warm,
+      gate: this.#gate,
+      slots: this.#slots,
+      health: this.#health,
+      losses: this.#losses,
+      watcher: this.#watcher,
+      recovered: (failure, signal) => this.#recovered(failure, signal),
     });
   }
 
@@ -203,19 +199,49 @@ class Worker implements RolloutWorker {
     const { link, lanes, id } = this.#options;
     link.onWithdraw((withdrawal) => this.#inHand.withdraw(withdrawal));
     this.registration = await link.connect({ id, offers: { kind: "rollout", host: this.host } }, signal);
-    const concurrency = Math.ceil(this.host.concurrency * this.#limits.jobsPerSequence);
     this.#consumers = this.registration.lanes.map((name) =>
       lanes.consume(name, {
-        concurrency,
+        concurrency: this.#jobsMax(),
         handle: (delivery) => this.#handle(delivery),
         onError: (error) => this.#log.warn({ lane: name, message: error.message }, "lane_trouble"),
       }),
     );
+    this.#watcher.start();
     this.#log.info({ ...this.host, lanes: this.registration.lanes }, "rollout_worker_started");
   }
 
   metrics(): RolloutWorkerMetrics {
-    return { ...this.#counts, jobsInHand: this.#inHand.jobs, hostUp: this.#health.isUp ? 1 : 0 };
+    const { signals, failures, concurrency } = this.#watcher;
+    return {
+      ...this.#counts.totals,
+      jobsInHand: this.#inHand.jobs,
+      inFlight: this.#access.inFlight,
+      concurrency,
+      waitingForLeader: this.#gate.waiting,
+      hostUp: this.#health.isUp ? 1 : 0,
+      cacheLosses: this.#losses.count,
+      signalFailures: failures,
+      enginePromptTokensComputed: signals?.promptTokensComputed ?? null,
+      enginePromptTokensCached: signals?.promptTokensCached ?? null,
+    };
+  }
+
+  /** Jobs to have in hand: those whose asks wait for a leader leave the host free for others. */
+  #jobsMax(): number {
+    const { concurrency } = this.#watcher;
+    const asks = concurrency + Math.min(this.#gate.waiting, concurrency);
+    return Math.ceil(asks * this.#limits.jobsPerSequence);
+  }
+
+  #resizeLanes(): void {
+    if (this.#leaving !== null) return;
+    for (const consumer of this.#consumers) consumer.setConcurrency(this.#jobsMax());
+  }
+
+  #cacheLost(warm: WarmSegments): void {
+    warm.clear();
+    this.#log.info({ cache_losses: this.#losses.count }, "host_cache_lost");
+    this.#watcher.tell();
   }
 
   drain(graceMs: number): Promise<void> {
@@ -230,7 +256,7 @@ class Worker implements RolloutWorker {
       await this.#options.link.close();
       await this.#options.driver.close();
     } finally {
-      this.#log.info({ ...this.#counts }, "rollout_worker_left");
+      this.#log.info({ ...this.#counts.totals }, "rollout_worker_left");
       this.#end(why);
     }
   }
@@ -242,16 +268,16 @@ class Worker implements RolloutWorker {
     const asks = job.asks.filter((ask) => !reported.has(ask.id));
     const hands = this.#inHand.take(job, asks);
     try {
-      const serve = await this.#prepare(delivery);
-      if (serve === null) return;
+      const prepared = await this.#prepare(delivery);
+      if (prepared === null) return;
       const outcomes = await Promise.allSettled(
-        asks.map((ask) => this.#answer(delivery, ask, { hands, serve, reported })),
+        asks.map((ask) => this.#answer(delivery, ask, { hands, prepared, reported })),
       );
       const failed = outcomes.find((outcome) => outcome.status === "rejected");
       if (failed !== undefined) throw failed.reason;
       this.#reported.delete(job.id);
     } catch (error) {
-      this.#counts.retries += 1;
+      this.#counts.retried();
       if (reported.size > 0) this.#reported.set(job.id, reported);
       this.#log.warn(
         { job: job.id, task: job.task, attempt: delivery.attempt, message: messageOf(error) },
@@ -264,13 +290,11 @@ class Worker implements RolloutWorker {
   }
 
   /** Fetches the texts that all asks of the job share. Null: the task is over, nobody waits for an answer. */
-  async #prepare(delivery: Delivery): Promise<AskServer | null> {
+  async #prepare(delivery: Delivery): Promise<PreparedJob | null> {
     const { job } = delivery;
     const signal = AbortSignal.any([delivery.signal, this.#stop.signal]);
     try {
-      return job.kind === "rollout"
-        ? await this.#prepareRollouts(job, signal)
-        : await this.#prepareVerifications(job, signal);
+      return await prepareJob(job, { segments: this.#segments, driver: this.#options.driver }, signal);
     } catch (error) {
       const failure = asCoppiceError(error);
       if (failure.code === "not_found") {
@@ -283,56 +307,8 @@ class Worker implements RolloutWorker {
       // A coordinator that is away delays a job and fails none: after the last attempt it puts the job in again.
       if (signal.aborted || failure.isRetryable) throw error;
       const reason = failure.code === "invalid_argument" ? "verifier_invalid" : "segments_unavailable";
-      return async () => ({
-        result: { kind: "failure", reason, message: failure.message },
-        usage: NO_TOKENS,
-      });
+      return failedJob(reason, failure.message);
     }
-  }
-
-  async #prepareRollouts(job: RolloutJob, signal: AbortSignal): Promise<AskServer> {
-    const pieces = await this.#segments.piecesOf(job.prefix, signal);
-    const prefix = job.prefix.at(-1) ?? "";
-    const asksById = new Map(job.asks.map((ask) => [ask.id, ask]));
-    return async ({ id }, hand, askSignal) => {
-      const ask = asksById.get(id);
-      if (ask === undefined) throw new CoppiceError("internal", `job ${job.id} has no ask ${id}`);
-      return this.#options.driver.sample(
-        {
-          pieces,
-          prefix,
-          problem: job.problem,
-          sample: ask.sample,
-          seed: ask.seed,
-          sampling: job.sampling,
-          depth: job.depth,
-          onUsage: (usage) => {
-            hand.usage = usage;
-          },
-        },
-        askSignal,
-      );
-    };
-  }
-
-  async #prepareVerifications(job: VerificationJob, signal: AbortSignal): Promise<AskServer> {
-    const [spec, problem] = await Promise.all([
-      this.#segments.textOf([job.verifier], signal),
-      this.#segments.textOf([job.problemData], signal),
-    ]);
-    const judge = createJudge({ spec, problem, driver: this.#options.driver });
-    const judgings = new Map(
-      await Promise.all(
-        job.asks.map(async ({ id, candidate, seed }) => {
-          return [id, { path: await this.#segments.piecesOf(candidate, signal), seed }] as const;
-        }),
-      ),
-    );
-    return async ({ id }, _hand, askSignal) => {
-      const judging = judgings.get(id);
-      if (judging === undefined) throw new CoppiceError("internal", `job ${job.id} has no ask ${id}`);
-      return judge(judging, askSignal);
-    };
   }
 
   /** Answers one ask and reports it; throws to have the job delivered again. */
@@ -341,11 +317,11 @@ class Worker implements RolloutWorker {
     ask: RolloutAsk | VerificationAsk,
     {
       hands,
-      serve,
+      prepared,
       reported,
     }: {
       readonly hands: ReadonlyMap<string, AskInHand>;
-      readonly serve: AskServer;
+      readonly prepared: PreparedJob;
       readonly reported: Set<string>;
     },
   ): Promise<void> {
@@ -355,7 +331,7 @@ class Worker implements RolloutWorker {
     const signal = AbortSignal.any([lost, hand.abort.signal]);
     let answered: Answered;
     try {
-      answered = await this.#serve(() => serve(ask, hand, signal), hand, signal);
+      answered = await this.#access.answer(prepared(ask.id), hand, signal);
     } catch (error) {
       lost.throwIfAborted();
       const failure = asCoppiceError(error);
@@ -368,34 +344,10 @@ class Worker implements RolloutWorker {
       }
     }
     lost.throwIfAborted();
-    this.#count(answered);
-    await this.#options.link.report(this.#reportOf(delivery, ask.id, hand.startedMs, answered));
+    this.#counts.add(answered);
+    await this.#options.link.report(this.#reportOf(delivery, ask.id, hand, answered));
     // Not a cancelled one: should the ask be wanted again by a later run, it is to be computed.
     if (answered.result.kind !== "cancelled") reported.add(ask.id);
-  }
-
-  /** Has the driver do it when a slot is free and the host is up; waits for a host that goes down meanwhile. */
-  async #serve(call: () => Promise<Answered>, hand: AskInHand, signal: AbortSignal): Promise<Answered> {
-    for (let recoveries = 0; ;) {
-      await this.#health.ready(signal);
-      await this.#slots.take(signal);
-      let failure: CoppiceError;
-      try {
-        if (!this.#health.isUp) continue;
-        this.#counts.inFlight += 1;
-        hand.startedMs = this.#options.clock.nowMs();
-        hand.usage = UNKNOWN_TOKENS;
-        return await call().finally(() => (this.#counts.inFlight -= 1));
-      } catch (error) {
-        failure = asCoppiceError(error);
-        if (signal.aborted || !isHostTrouble(failure)) throw error;
-      } finally {
-        this.#slots.give();
-      }
-      if (recoveries >= this.#limits.recoveriesMax || !(await this.#recovered(failure, signal)))
-        throw failure;
-      recoveries += 1;
-    }
   }
 
   async #recovered(failure: CoppiceError, signal: AbortSignal): Promise<boolean> {
@@ -425,7 +377,7 @@ class Worker implements RolloutWorker {
     }
   }
 
-  #reportOf(delivery: Delivery, ask: string, startedMs: number, { result, usage }: Answered): Report {
+  #reportOf(delivery: Delivery, ask: string, hand: AskInHand, { result, usage }: Answered): Report {
     const { job, attempt } = delivery;
     return {
       sweep: job.sweep,
@@ -438,28 +390,9 @@ class Worker implements RolloutWorker {
       // A cut pair of surrogates would not survive the wire, and rows would differ by the link that carried them (I4).
       result: result.kind === "rollout" ? { ...result, text: result.text.toWellFormed() } : result,
       usage,
-      startedMs,
+      startedMs: hand.startedMs,
       endedMs: this.#options.clock.nowMs(),
+      ...(hand.firstTokenMs === null ? {} : { firstTokenMs: hand.firstTokenMs }),
     };
   }
-
-  #count({ result, usage }: Answered): void {
-    const counts = this.#counts;
-    if (result.kind === "failure") counts.failures += 1;
-    else if (result.kind === "cancelled") counts.cancelled += 1;
-    else if (result.kind === "verdict") counts.verifications += 1;
-    else {
-      counts.rollouts += 1;
-      counts.promptTokens += usage.promptTokens ?? 0;
-      counts.cachedTokens += usage.cachedTokens ?? 0;
-      counts.completionTokens += usage.completionTokens ?? 0;
-      if (usage.cachedTokens === null) counts.cachedTokensUnknown += 1;
-      if (usage.completionTokens === null) counts.completionTokensUnknown += 1;
-    }
-  }
-}
-
-/** Whether the failure may mean that the host is down, rather than that it refused this request. */
-function isHostTrouble(error: CoppiceError): boolean {
-  return error.code === "unavailable" || error.code === "deadline_exceeded";
 }

@@ -56,7 +56,9 @@ export function createReplayDriver(options: ReplayOptions): Driver {
     const where = `${files[place.file]?.path}:${place.line}`;
     const record = await readRecord(files[place.file]?.handle, place, where);
     signal.throwIfAborted();
-    return answerFrom(record, request, where);
+    const answer = answerFrom(record, request, where);
+    request.onFirstToken?.();
+    return answer;
   }
 
   async function close(): Promise<void> {

@@ -53,16 +53,26 @@ export async function sampleOn(
   const usageWith = (cachedTokens: number): AttemptUsage => {
     return { promptTokens: prompt.length, cachedTokens, completionTokens: completion.tokens };
   };
+  let hasFirst = false;
+  const tellFirst = (): void => {
+    if (!hasFirst) request.onFirstToken?.();
+    hasFirst = true;
+  };
   const demand: Demand = {
     kind: "sample",
     completion,
     sampler: host.engine.createSampler(sampling, request.seed, form),
     logprobs: sampling.logprobs === true,
-    onToken: (cachedTokens) => request.onUsage?.(usageWith(cachedTokens)),
+    onToken: (cachedTokens) => {
+      tellFirst();
+      request.onUsage?.(usageWith(cachedTokens));
+    },
   };
   request.onUsage?.(usageWith(0));
   const supply = await submit(host, prompt, { demand, signal });
   if (supply.kind !== "sample") throw new Error("a sample was asked for");
+  // A token that ends the text is told by its end.
+  tellFirst();
   const { text, spelling } = completion;
   // Of every sampled token, the one that ended the text included.
   const meanLogprob = sampling.logprobs === true ? Math.min(0, supply.logprobs / completion.tokens) : null;
