@@ -2,98 +2,108 @@
  * The table behind the predicted caches: one row for each node that a host is predicted to hold, found by (host, node), in
  * two lists: of its node (each host that holds it), and in one ring of its host (which is pinned, which was used when).
  */
-import { at, grown, NONE, type Column } from "./column.ts";
+import { NONE, Table } from "./table.ts";
 import type { NodeRef } from "./tree-nodes.ts";
 
-const ROWS = 1_024;
-/** Of the slots of the index, at most 1 of so many is taken before it doubles. */
+/** Fields of an entry. */
+export const NODE = 0;
+/** Index of the host. */
+export const HOST = 1;
+/** Entry of the parent node at the same host. */
+export const PARENT = 2;
+/** Tokens of the node that are held: all of them, but for a leaf that was evicted in part. */
+export const RESIDENT = 3;
+/** Requests in flight for exactly this path. */
+export const FLIGHTS = 4;
+/** Children at the same host that are pinned. */
+export const PINNED_CHILDREN = 5;
+/** The era (of the host's drift) that it was computed in; 0 until a request through here lands: it may still be computed. */
+export const COMPUTED_IN = 6;
+/** Neighbours in the ring: the one used longer ago, the one used later. */
+export const BEFORE = 7;
+export const AFTER = 8;
+const BEFORE_OF_NODE = 9;
+const AFTER_OF_NODE = 10;
+const WIDTH = 16;
+
+/** Slots of the index, at least, for each row. */
 const SLOTS_PER_ROW = 2;
 
 export class CacheEntries {
-  node: Column = new Int32Array(ROWS);
-  host: Column = new Int32Array(ROWS);
-  /** Entry of the parent node at the same host. */
-  parent: Column = new Int32Array(ROWS);
-  /** Tokens of the node that are held: all of them, but for a leaf that was evicted in part. */
-  resident: Column = new Int32Array(ROWS);
-  /** Requests in flight for exactly this path. */
-  flights: Column = new Int32Array(ROWS);
-  /** Children at the same host that are pinned. */
-  pinnedChildren: Column = new Int32Array(ROWS);
-  /** The era (of the host's drift) that it was computed in; 0 until a request through here lands: it may still be computed. */
-  computedIn: Column = new Int32Array(ROWS);
-  before: Column = new Int32Array(ROWS);
-  after: Column = new Int32Array(ROWS);
-  #beforeOfNode: Column = new Int32Array(ROWS);
-  #afterOfNode: Column = new Int32Array(ROWS);
-  /** Open addressing: row + 1 of each (host, node); 0 is an empty slot. */
-  #slots: Column = new Int32Array(ROWS * SLOTS_PER_ROW);
+  readonly #table = new Table(WIDTH);
+  /** Open addressing: row + 1 of each (host, node); 0 is an empty slot. Their number is a power of two. */
+  #slots = new Int32Array(1_024);
   #indexed = 0;
-  #used = 0;
-  /** First of the rows that are free again, linked by `after`. */
-  #free = NONE;
 
-  /** A row in a ring of its own. */
-  allocate(host: number, node: NodeRef): number {
-    const row = this.#freeRow();
-    this.node[row] = node;
-    this.host[row] = host;
-    this.parent[row] = NONE;
-    this.resident[row] = 0;
-    this.flights[row] = 0;
-    this.pinnedChildren[row] = 0;
-    this.computedIn[row] = 0;
-    this.before[row] = row;
-    this.after[row] = row;
+  get(row: number, field: number): number {
+    return this.#table.get(row, field);
+  }
+
+  set(row: number, field: number, value: number): void {
+    this.#table.set(row, field, value);
+  }
+
+  /** @returns What the field holds now. */
+  add(row: number, field: number, change: number): number {
+    return this.#table.add(row, field, change);
+  }
+
+  /** The row must be out of its ring and out of the index. */
+  release(row: number): void {
+    this.#table.release(row);
+  }
+
+  /** An entry in a ring of its own. */
+  make(host: number, node: NodeRef): number {
+    const row = this.#table.allocate();
+    this.set(row, NODE, node);
+    this.set(row, HOST, host);
+    this.set(row, PARENT, NONE);
+    this.set(row, BEFORE, row);
+    this.set(row, AFTER, row);
     return row;
   }
 
-  /** The row must be out of its ring, and in no index. */
-  release(row: number): void {
-    this.after[row] = this.#free;
-    this.#free = row;
-  }
-
   isPinned(row: number): boolean {
-    return at(this.flights, row) > 0 || at(this.pinnedChildren, row) > 0;
+    return this.get(row, FLIGHTS) > 0 || this.get(row, PINNED_CHILDREN) > 0;
   }
 
   /** Takes a row out of its ring. */
   detach(row: number): void {
-    const before = at(this.before, row);
-    const after = at(this.after, row);
-    this.after[before] = after;
-    this.before[after] = before;
+    const before = this.get(row, BEFORE);
+    const after = this.get(row, AFTER);
+    this.set(before, AFTER, after);
+    this.set(after, BEFORE, before);
   }
 
   /** Puts a detached row at the end of the ring that begins behind `head`. */
   append(head: number, row: number): void {
-    const last = at(this.before, head);
-    this.after[last] = row;
-    this.before[row] = last;
-    this.after[row] = head;
-    this.before[head] = row;
+    const last = this.get(head, BEFORE);
+    this.set(last, AFTER, row);
+    this.set(row, BEFORE, last);
+    this.set(row, AFTER, head);
+    this.set(head, BEFORE, row);
   }
 
   nextOfNode(row: number): number {
-    return at(this.#afterOfNode, row);
+    return this.get(row, AFTER_OF_NODE);
   }
 
   /** Puts a row before the first of its node's list. @returns The new first. */
   prependToNode(first: number, row: number): number {
-    this.#beforeOfNode[row] = NONE;
-    this.#afterOfNode[row] = first;
-    if (first !== NONE) this.#beforeOfNode[first] = row;
+    this.set(row, BEFORE_OF_NODE, NONE);
+    this.set(row, AFTER_OF_NODE, first);
+    if (first !== NONE) this.set(first, BEFORE_OF_NODE, row);
     return row;
   }
 
   /** @returns The first of the list that the row was in, given what it was. */
   removeFromNode(first: number, row: number): number {
-    const before = at(this.#beforeOfNode, row);
-    const after = at(this.#afterOfNode, row);
-    if (after !== NONE) this.#beforeOfNode[after] = before;
+    const before = this.get(row, BEFORE_OF_NODE);
+    const after = this.get(row, AFTER_OF_NODE);
+    if (after !== NONE) this.set(after, BEFORE_OF_NODE, before);
     if (before === NONE) return after;
-    this.#afterOfNode[before] = after;
+    this.set(before, AFTER_OF_NODE, after);
     return first;
   }
 
@@ -101,8 +111,8 @@ export class CacheEntries {
   find(host: number, node: NodeRef): number {
     const mask = this.#slots.length - 1;
     for (let slot = slotOf(host, node) & mask; ; slot = (slot + 1) & mask) {
-      const row = at(this.#slots, slot) - 1;
-      if (row === NONE || (at(this.node, row) === node && at(this.host, row) === host)) return row;
+      const row = this.#slotAt(slot) - 1;
+      if (row === NONE || (this.get(row, NODE) === node && this.get(row, HOST) === host)) return row;
     }
   }
 
@@ -115,11 +125,11 @@ export class CacheEntries {
   unindex(row: number): void {
     const mask = this.#slots.length - 1;
     let hole = this.#homeOf(row);
-    while (at(this.#slots, hole) !== row + 1) hole = (hole + 1) & mask;
+    while (this.#slotAt(hole) !== row + 1) hole = (hole + 1) & mask;
     this.#indexed -= 1;
     // Close the gap, so that a search never meets an empty slot before what it looks for.
     for (let slot = (hole + 1) & mask; ; slot = (slot + 1) & mask) {
-      const moved = at(this.#slots, slot);
+      const moved = this.#slotAt(slot);
       if (moved === 0) break;
       const home = this.#homeOf(moved - 1);
       if (((slot - home) & mask) < ((slot - hole) & mask)) continue;
@@ -129,14 +139,18 @@ export class CacheEntries {
     this.#slots[hole] = 0;
   }
 
+  #slotAt(slot: number): number {
+    return this.#slots[slot] as number; // slots are masked, so there is one
+  }
+
   #homeOf(row: number): number {
-    return slotOf(at(this.host, row), at(this.node, row)) & (this.#slots.length - 1);
+    return slotOf(this.get(row, HOST), this.get(row, NODE)) & (this.#slots.length - 1);
   }
 
   #place(row: number): void {
     const mask = this.#slots.length - 1;
     let slot = this.#homeOf(row);
-    while (at(this.#slots, slot) !== 0) slot = (slot + 1) & mask;
+    while (this.#slotAt(slot) !== 0) slot = (slot + 1) & mask;
     this.#slots[slot] = row + 1;
   }
 
@@ -144,31 +158,6 @@ export class CacheEntries {
     const old = this.#slots;
     this.#slots = new Int32Array(2 * old.length);
     for (const taken of old) if (taken !== 0) this.#place(taken - 1);
-  }
-
-  #freeRow(): number {
-    if (this.#free !== NONE) {
-      const row = this.#free;
-      this.#free = at(this.after, row);
-      return row;
-    }
-    if (this.#used === this.node.length) this.#grow(2 * this.#used);
-    this.#used += 1;
-    return this.#used - 1;
-  }
-
-  #grow(rows: number): void {
-    this.node = grown(this.node, rows);
-    this.host = grown(this.host, rows);
-    this.parent = grown(this.parent, rows);
-    this.resident = grown(this.resident, rows);
-    this.flights = grown(this.flights, rows);
-    this.pinnedChildren = grown(this.pinnedChildren, rows);
-    this.computedIn = grown(this.computedIn, rows);
-    this.before = grown(this.before, rows);
-    this.after = grown(this.after, rows);
-    this.#beforeOfNode = grown(this.#beforeOfNode, rows);
-    this.#afterOfNode = grown(this.#afterOfNode, rows);
   }
 }
 

@@ -9,8 +9,18 @@
  * outputs in flight, no more than its KV capacity, unless pinned entries alone are more.
  */
 import assert from "node:assert/strict";
-import { add, at, NONE, type Column } from "./column.ts";
-import { CacheEntries } from "./cache-entries.ts";
+import {
+  CacheEntries,
+  AFTER,
+  COMPUTED_IN,
+  FLIGHTS,
+  HOST,
+  NODE,
+  PARENT,
+  PINNED_CHILDREN,
+  RESIDENT,
+} from "./cache-entries.ts";
+import { NONE } from "./table.ts";
 import { HostDrift, type CachedReport, type Drift, type DriftLimits } from "./host-drift.ts";
 import { ROOT, wholeTokens, type NodeRef, type TreeNodes } from "./tree-nodes.ts";
 
@@ -75,16 +85,16 @@ export class PredictedCaches {
 
   add(name: string, facts: CacheFacts): HostCache {
     const index = this.#freeHosts.pop() ?? this.#hosts.length;
-    const root = this.#entries.allocate(index, ROOT);
-    this.#entries.pinnedChildren[root] = 1; // its own pin, never taken off
-    this.#entries.computedIn[root] = 1;
+    const root = this.#entries.make(index, ROOT);
+    this.#entries.set(root, PINNED_CHILDREN, 1); // its own pin, never taken off
+    this.#entries.set(root, COMPUTED_IN, 1);
     this.#enter(root, ROOT);
     const host: HostCache = {
       name,
       index,
       drift: new HostDrift(this.#limits),
       root,
-      recency: this.#entries.allocate(index, NONE),
+      recency: this.#entries.make(index, NONE),
       facts,
       capacityTokens: Infinity,
       blockTokens: 1,
@@ -134,7 +144,7 @@ export class PredictedCaches {
       if (entry !== NONE) held += tokens;
       else {
         entry = this.#entries.find(host.index, row);
-        if (entry !== NONE) held = at(this.#entries.resident, entry);
+        if (entry !== NONE) held = this.#entries.get(entry, RESIDENT);
       }
     }
     return usable(host, held, total);
@@ -147,12 +157,13 @@ export class PredictedCaches {
     let below = NONE;
     for (let row = node; row !== ROOT && end >= leastTokens; row = this.#nodes.parent(row)) {
       const start = end - this.#nodes.tokens(row);
-      let entry = this.#nodes.firstEntry(row);
+      // By invariant 1 whoever holds the node below holds this one too: where as many hold both, they are the same.
+      const isAnyNew = below === NONE || this.#nodes.holders(row) > this.#nodes.holders(below);
+      let entry = isAnyNew ? this.#nodes.firstEntry(row) : NONE;
       for (; entry !== NONE; entry = this.#entries.nextOfNode(entry)) {
         const host = this.#hostOf(entry);
-        // By invariant 1 it has been told of where it holds the node below.
         if (below !== NONE && this.#entries.find(host.index, below) !== NONE) continue;
-        const cached = usable(host, start + at(this.#entries.resident, entry), total);
+        const cached = usable(host, start + this.#entries.get(entry, RESIDENT), total);
         if (cached >= leastTokens) yield [host.name, cached];
       }
       end = start;
@@ -172,11 +183,11 @@ export class PredictedCaches {
   /** @returns Whether a request for this path was in flight. If not, nothing has changed. */
   landed(host: HostCache, node: NodeRef, outputTokens: number): boolean {
     const entry = this.#entries.find(host.index, node);
-    if (entry === NONE || at(this.#entries.flights, entry) === 0) return false;
+    if (entry === NONE || this.#entries.get(entry, FLIGHTS) === 0) return false;
     host.flights -= 1;
     host.outputTokens = host.flights === 0 ? 0 : host.outputTokens - wholeTokens(outputTokens);
-    for (let row = entry; at(this.#entries.computedIn, row) === 0; row = at(this.#entries.parent, row))
-      this.#entries.computedIn[row] = host.drift.era;
+    for (let row = entry; this.#entries.get(row, COMPUTED_IN) === 0; row = this.#entries.get(row, PARENT))
+      this.#entries.set(row, COMPUTED_IN, host.drift.era);
     this.#unpin(host, entry);
     this.#trim(host);
     return true;
@@ -185,7 +196,7 @@ export class PredictedCaches {
   /** The host holds the output of a request in flight for the parent of this node. Call before `landed`. */
   generated(host: HostCache, node: NodeRef): void {
     const entry = this.#hold(host, node);
-    this.#entries.computedIn[entry] = host.drift.era;
+    this.#entries.set(entry, COMPUTED_IN, host.drift.era);
     if (this.#entries.isPinned(entry)) return;
     this.#entries.detach(entry);
     this.#entries.append(host.recency, entry);
@@ -193,8 +204,8 @@ export class PredictedCaches {
 
   /** The same of an output that nobody will ask for again: it takes room until it is evicted. */
   generatedUnnamed(host: HostCache, tokens: number): void {
-    const entry = this.#entries.allocate(host.index, NONE);
-    this.#entries.resident[entry] = tokens;
+    const entry = this.#entries.make(host.index, NONE);
+    this.#entries.set(entry, RESIDENT, tokens);
     this.#entries.append(host.recency, entry);
     host.residentTokens += tokens;
     this.#count(host, 1);
@@ -202,13 +213,14 @@ export class PredictedCaches {
 
   isInFlight(host: HostCache, node: NodeRef): boolean {
     const entry = this.#entries.find(host.index, node);
-    return entry !== NONE && at(this.#entries.flights, entry) > 0;
+    return entry !== NONE && this.#entries.get(entry, FLIGHTS) > 0;
   }
 
   pinnedBy(host: HostCache, node: NodeRef): number {
     let tokens = 0;
+    let entry = NONE;
     for (let row = node; row !== ROOT; row = this.#nodes.parent(row)) {
-      const entry = this.#entries.find(host.index, row);
+      entry = this.#entryAbove(host, row, entry);
       if (entry !== NONE && this.#entries.isPinned(entry)) break;
       tokens += this.#nodes.tokens(row);
     }
@@ -230,15 +242,20 @@ export class PredictedCaches {
     let entry = this.#nodes.firstEntry(node);
     while (entry !== NONE) {
       const host = this.#hostOf(entry);
-      const held = at(this.#entries.resident, entry);
+      const held = this.#entries.get(entry, RESIDENT);
       const change = (held === before ? tokens : Math.min(held, tokens)) - held;
       const isPinned = this.#entries.isPinned(entry);
-      add(this.#entries.resident, entry, change);
+      this.#entries.add(entry, RESIDENT, change);
       entry = this.#entries.nextOfNode(entry); // trimming may drop the one before
       host.residentTokens += change;
       if (isPinned) host.pinnedTokens += change;
       this.#trim(host);
     }
+  }
+
+  /** The entry of a node, given that of the child that was looked at before it (NONE: none, or there is none). */
+  #entryAbove(host: HostCache, node: NodeRef, below: number): number {
+    return below === NONE ? this.#entries.find(host.index, node) : this.#entries.get(below, PARENT);
   }
 
   #tokensOf(node: NodeRef): number {
@@ -248,7 +265,7 @@ export class PredictedCaches {
   }
 
   #hostOf(entry: number): HostCache {
-    const host = this.#hosts[at(this.#entries.host, entry)];
+    const host = this.#hosts[this.#entries.get(entry, HOST)];
     assert(host !== null && host !== undefined, "an entry outlived its host");
     return host;
   }
@@ -258,10 +275,11 @@ export class PredictedCaches {
     let cachedOld = 0;
     let wasComputed = false;
     let end = this.#tokensOf(node);
+    let entry = NONE;
     for (let row = node; row !== ROOT; row = this.#nodes.parent(row)) {
       const start = end - this.#nodes.tokens(row);
-      const entry = this.#entries.find(host.index, row);
-      const era = entry === NONE ? 0 : at(this.#entries.computedIn, entry);
+      entry = this.#entryAbove(host, row, entry);
+      const era = entry === NONE ? 0 : this.#entries.get(entry, COMPUTED_IN);
       if (era > 0) {
         if (start <= cached && cached < end) wasComputed = true;
         if (host.drift.isOld(era)) {
@@ -280,8 +298,8 @@ export class PredictedCaches {
     let end = this.#tokensOf(node);
     for (let row = node; row !== ROOT && end > cached; row = this.#nodes.parent(row)) {
       const entry = this.#entries.find(host.index, row);
-      if (entry !== NONE && at(this.#entries.computedIn, entry) > 0)
-        this.#entries.computedIn[entry] = host.drift.era;
+      if (entry !== NONE && this.#entries.get(entry, COMPUTED_IN) > 0)
+        this.#entries.set(entry, COMPUTED_IN, host.drift.era);
       end -= this.#nodes.tokens(row);
     }
   }
@@ -293,8 +311,8 @@ export class PredictedCaches {
       this.#missing.push(row);
       row = this.#nodes.parent(row);
     }
-    const lacking = this.#nodes.tokens(at(this.#entries.node, entry)) - at(this.#entries.resident, entry);
-    add(this.#entries.resident, entry, lacking);
+    const lacking = this.#nodes.tokens(this.#entries.get(entry, NODE)) - this.#entries.get(entry, RESIDENT);
+    this.#entries.add(entry, RESIDENT, lacking);
     host.residentTokens += lacking;
     for (let row = this.#missing.pop(); row !== undefined; row = this.#missing.pop())
       entry = this.#make(host, row, entry);
@@ -302,10 +320,10 @@ export class PredictedCaches {
   }
 
   #make(host: HostCache, node: NodeRef, parent: number): number {
-    const entry = this.#entries.allocate(host.index, node);
+    const entry = this.#entries.make(host.index, node);
     const tokens = this.#nodes.tokens(node);
-    this.#entries.parent[entry] = parent;
-    this.#entries.resident[entry] = tokens;
+    this.#entries.set(entry, PARENT, parent);
+    this.#entries.set(entry, RESIDENT, tokens);
     this.#entries.append(host.recency, entry);
     this.#enter(entry, node);
     host.residentTokens += tokens;
@@ -315,7 +333,7 @@ export class PredictedCaches {
 
   /** Puts an entry where it is found: into the index, and into the list of its node. */
   #enter(entry: number, node: NodeRef): void {
-    this.#nodes.claim(node);
+    this.#nodes.hold(node);
     this.#entries.index(entry);
     this.#nodes.setFirstEntry(node, this.#entries.prependToNode(this.#nodes.firstEntry(node), entry));
   }
@@ -323,7 +341,7 @@ export class PredictedCaches {
   #leave(entry: number, node: NodeRef): void {
     this.#entries.unindex(entry);
     this.#nodes.setFirstEntry(node, this.#entries.removeFromNode(this.#nodes.firstEntry(node), entry));
-    this.#nodes.unclaim(node);
+    this.#nodes.drop(node);
   }
 
   #count(host: HostCache, change: 1 | -1): void {
@@ -333,28 +351,28 @@ export class PredictedCaches {
 
   /** One more request ends at this entry. Stops at the first that was pinned before: those above it are (invariant 2). */
   #pin(host: HostCache, leaf: number): void {
-    let pins: Column = this.#entries.flights;
-    for (let entry = leaf; ; entry = at(this.#entries.parent, entry)) {
+    let pins: number = FLIGHTS;
+    for (let entry = leaf; ; entry = this.#entries.get(entry, PARENT)) {
       const wasPinned = this.#entries.isPinned(entry);
-      add(pins, entry, 1);
+      this.#entries.add(entry, pins, 1);
       if (wasPinned) return;
       this.#entries.detach(entry);
       this.#entries.append(host.root, entry);
-      host.pinnedTokens += at(this.#entries.resident, entry);
-      pins = this.#entries.pinnedChildren;
+      host.pinnedTokens += this.#entries.get(entry, RESIDENT);
+      pins = PINNED_CHILDREN;
     }
   }
 
   /** One request less. What is not pinned any more is the most recently used, leaf before parent (invariant 3). */
   #unpin(host: HostCache, leaf: number): void {
-    let pins: Column = this.#entries.flights;
-    for (let entry = leaf; ; entry = at(this.#entries.parent, entry)) {
-      add(pins, entry, -1);
+    let pins: number = FLIGHTS;
+    for (let entry = leaf; ; entry = this.#entries.get(entry, PARENT)) {
+      this.#entries.add(entry, pins, -1);
       if (this.#entries.isPinned(entry)) return;
       this.#entries.detach(entry);
       this.#entries.append(host.recency, entry);
-      host.pinnedTokens -= at(this.#entries.resident, entry);
-      pins = this.#entries.pinnedChildren;
+      host.pinnedTokens -= this.#entries.get(entry, RESIDENT);
+      pins = PINNED_CHILDREN;
     }
   }
 
@@ -363,7 +381,7 @@ export class PredictedCaches {
     this.#evict(host, host.residentTokens + host.outputTokens - host.capacityTokens);
     const { hostNodesMax, nodesMax } = this.#limits;
     while (host.entries > hostNodesMax || this.#size > nodesMax) {
-      const oldest = at(this.#entries.after, host.recency);
+      const oldest = this.#entries.get(host.recency, AFTER);
       if (oldest === host.recency) return;
       this.#drop(host, oldest);
     }
@@ -373,13 +391,13 @@ export class PredictedCaches {
   #evict(host: HostCache, tokens: number): void {
     let excess = tokens;
     while (excess > 0) {
-      const oldest = at(this.#entries.after, host.recency);
+      const oldest = this.#entries.get(host.recency, AFTER);
       if (oldest === host.recency) return;
-      const held = at(this.#entries.resident, oldest);
+      const held = this.#entries.get(oldest, RESIDENT);
       const part = Math.ceil(excess / host.blockTokens) * host.blockTokens;
       if (held <= part) this.#drop(host, oldest);
       else {
-        add(this.#entries.resident, oldest, -part);
+        this.#entries.add(oldest, RESIDENT, -part);
         host.residentTokens -= part;
       }
       excess -= held;
@@ -387,14 +405,14 @@ export class PredictedCaches {
   }
 
   #empty(host: HostCache, ring: number): void {
-    for (let entry = at(this.#entries.after, ring); entry !== ring; entry = at(this.#entries.after, ring))
+    for (let entry = this.#entries.get(ring, AFTER); entry !== ring; entry = this.#entries.get(ring, AFTER))
       this.#drop(host, entry);
   }
 
   #drop(host: HostCache, entry: number): void {
-    const node = at(this.#entries.node, entry);
+    const node = this.#entries.get(entry, NODE);
     this.#entries.detach(entry);
-    host.residentTokens -= at(this.#entries.resident, entry);
+    host.residentTokens -= this.#entries.get(entry, RESIDENT);
     this.#count(host, -1);
     if (node !== NONE) this.#leave(entry, node);
     this.#entries.release(entry);

@@ -1,13 +1,13 @@
 /**
- * The nodes of the prefix tree: one for each chained content address, whoever asked for it. Rows of columns; a row is used
- * again once its node is gone.
+ * The nodes of the prefix tree: one for each chained content address, whoever asked for it. A row is used again once its
+ * node is gone.
  *
  * Invariants: (1) row 0 is the empty path and is never freed; (2) `claims` of a node counts its children, its retainers and
  * the hosts that are predicted to hold it: at 0 it is freed, and gives up its own claim on its parent.
  */
 import assert from "node:assert/strict";
 import type { SegmentId } from "../../queue/job.ts";
-import { add, at, grown, NONE, type Column } from "./column.ts";
+import { NONE, Table } from "./table.ts";
 
 /** A piece of a path; `id` is the chained content address of the path up to and including it. */
 export interface PathPiece {
@@ -23,25 +23,26 @@ export type NodeRef = number;
 /** The empty path. */
 export const ROOT: NodeRef = 0;
 
-const ROWS = 1_024;
+/** Fields of a node. */
+const PARENT = 0;
+const TOKENS = 1;
+const IS_KNOWN = 2;
+const RETAINED = 3;
+const CLAIMS = 4;
+/** First of the entries of this node, one for each host that holds it: the list is the predicted caches' own. */
+const FIRST_ENTRY = 5;
+const HOLDERS = 6;
+const WIDTH = 8;
 
 export class TreeNodes {
   readonly #rows = new Map<SegmentId, NodeRef>();
   readonly #ids: SegmentId[] = [""];
-  #parent: Column = new Int32Array(ROWS);
-  #tokens: Column = new Int32Array(ROWS);
-  #isKnown: Column = new Int32Array(ROWS);
-  #retained: Column = new Int32Array(ROWS);
-  #claims: Column = new Int32Array(ROWS);
-  /** First of the entries of this node, one for each host that holds it: the list is the predicted caches' own. */
-  #firstEntry: Column = new Int32Array(ROWS);
-  /** Rows that were used so far, and the first of those that are free again (linked by `parent`). */
-  #used = 1;
-  #free: NodeRef = NONE;
+  readonly #table = new Table(WIDTH);
 
   constructor() {
-    this.#firstEntry[ROOT] = NONE;
-    this.#isKnown[ROOT] = 1;
+    assert(this.#table.allocate() === ROOT);
+    this.#table.set(ROOT, FIRST_ENTRY, NONE);
+    this.#table.set(ROOT, IS_KNOWN, 1);
   }
 
   /** Live nodes, the empty path not counted. */
@@ -50,29 +51,29 @@ export class TreeNodes {
   }
 
   parent(node: NodeRef): NodeRef {
-    return at(this.#parent, node);
+    return this.#table.get(node, PARENT);
   }
 
   tokens(node: NodeRef): number {
-    return at(this.#tokens, node);
+    return this.#table.get(node, TOKENS);
   }
 
   isKnown(node: NodeRef): boolean {
-    return at(this.#isKnown, node) === 1;
+    return this.#table.get(node, IS_KNOWN) === 1;
   }
 
   firstEntry(node: NodeRef): number {
-    return at(this.#firstEntry, node);
+    return this.#table.get(node, FIRST_ENTRY);
   }
 
   setFirstEntry(node: NodeRef, entry: number): void {
-    this.#firstEntry[node] = entry;
+    this.#table.set(node, FIRST_ENTRY, entry);
   }
 
   /** Replaces the estimate of a node. */
   know(node: NodeRef, tokens: number): void {
-    this.#tokens[node] = wholeTokens(tokens);
-    this.#isKnown[node] = 1;
+    this.#table.set(node, TOKENS, wholeTokens(tokens));
+    this.#table.set(node, IS_KNOWN, 1);
   }
 
   /** The node of a path, root first; made, with all above it, where it is new. Whoever calls claims or retains it at once. */
@@ -97,7 +98,10 @@ export class TreeNodes {
   child(parent: NodeRef, piece: PathPiece): NodeRef {
     const node = this.#rows.get(piece.id) ?? this.#make(parent, piece);
     this.requireIs(node, piece);
-    assert(at(this.#parent, node) === parent, `segment ${piece.id} does not continue ${this.#ids[parent]}`);
+    assert(
+      this.#table.get(node, PARENT) === parent,
+      `segment ${piece.id} does not continue ${this.#ids[parent]}`,
+    );
     return node;
   }
 
@@ -108,63 +112,54 @@ export class TreeNodes {
   }
 
   retain(node: NodeRef): void {
-    add(this.#retained, node, 1);
-    add(this.#claims, node, 1);
+    this.#table.add(node, RETAINED, 1);
+    this.#table.add(node, CLAIMS, 1);
   }
 
   release(node: NodeRef): void {
-    assert(at(this.#retained, node) > 0, `node ${node} (${this.#ids[node]}) is not retained`);
-    add(this.#retained, node, -1);
-    this.unclaim(node);
+    assert(this.#table.get(node, RETAINED) > 0, `node ${node} (${this.#ids[node]}) is not retained`);
+    this.#table.add(node, RETAINED, -1);
+    this.#unclaim(node);
   }
 
-  claim(node: NodeRef): void {
-    add(this.#claims, node, 1);
+  /** One more host holds it. */
+  hold(node: NodeRef): void {
+    this.#table.add(node, HOLDERS, 1);
+    this.#table.add(node, CLAIMS, 1);
+  }
+
+  /** One host less holds it. */
+  drop(node: NodeRef): void {
+    this.#table.add(node, HOLDERS, -1);
+    this.#unclaim(node);
+  }
+
+  /** Hosts that hold it. */
+  holders(node: NodeRef): number {
+    return this.#table.get(node, HOLDERS);
   }
 
   /** Frees the node, and those above it, that nobody claims any more. */
-  unclaim(node: NodeRef): void {
-    for (let row = node; add(this.#claims, row, -1) === 0 && row !== ROOT;) {
-      const parent = at(this.#parent, row);
+  #unclaim(node: NodeRef): void {
+    for (let row = node; this.#table.add(row, CLAIMS, -1) === 0 && row !== ROOT;) {
+      const parent = this.#table.get(row, PARENT);
       this.#rows.delete(this.#ids[row] ?? "");
       this.#ids[row] = "";
-      this.#parent[row] = this.#free;
-      this.#free = row;
+      this.#table.release(row);
       row = parent;
     }
   }
 
   #make(parent: NodeRef, piece: PathPiece): NodeRef {
-    const row = this.#allocate();
+    const row = this.#table.allocate();
     this.#rows.set(piece.id, row);
     this.#ids[row] = piece.id;
-    this.#parent[row] = parent;
-    this.#tokens[row] = wholeTokens(piece.tokens);
-    this.#isKnown[row] = piece.isKnown ? 1 : 0;
-    this.#retained[row] = 0;
-    this.#claims[row] = 0;
-    this.#firstEntry[row] = NONE;
-    add(this.#claims, parent, 1);
+    this.#table.set(row, PARENT, parent);
+    this.#table.set(row, TOKENS, wholeTokens(piece.tokens));
+    this.#table.set(row, IS_KNOWN, piece.isKnown ? 1 : 0);
+    this.#table.set(row, FIRST_ENTRY, NONE);
+    this.#table.add(parent, CLAIMS, 1);
     return row;
-  }
-
-  #allocate(): NodeRef {
-    if (this.#free !== NONE) {
-      const row = this.#free;
-      this.#free = at(this.#parent, row);
-      return row;
-    }
-    if (this.#used === this.#parent.length) {
-      const rows = 2 * this.#used;
-      this.#parent = grown(this.#parent, rows);
-      this.#tokens = grown(this.#tokens, rows);
-      this.#isKnown = grown(this.#isKnown, rows);
-      this.#retained = grown(this.#retained, rows);
-      this.#claims = grown(this.#claims, rows);
-      this.#firstEntry = grown(this.#firstEntry, rows);
-    }
-    this.#used += 1;
-    return this.#used - 1;
   }
 }
 
