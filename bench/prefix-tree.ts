@@ -1,7 +1,8 @@
 /**
  * What the scheduler's prefix tree costs with 10^4, 10^5 and 10^6 live nodes over 10, 100 and 1,000 hosts: operations per
- * second of processor time (the collector's included, so that a busy machine counts little) and bytes per node. Every host holds the root, every other node is held by the one host that its problem lives
- * on; a problem is a prompt and four beams of seven steps, so a path has nine pieces.
+ * second of processor time (the collector's included, so that a busy machine counts little) and bytes per node. Every
+ * host holds the root, every other node is held by the one host that its problem lives on; a problem is a prompt and four
+ * beams of seven steps, so a path has nine pieces. Paths are taken at random from all: nothing is in the processor's caches.
  * Run: node bench/prefix-tree.ts     (about 30 s)
  * Does not measure: the scheduler that asks the tree, hashing of segments, growth (the tree is built before).
  */
