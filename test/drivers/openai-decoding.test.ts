@@ -47,7 +47,7 @@ async function open(options: Partial<OpenaiServerOptions> = {}) {
 }
 
 describe("openai driver: token ids", () => {
-  for (const kind of ["vllm", "llama-server"] as const) {
+  for (const kind of ["vllm", "sglang", "llama-server"] as const) {
     it(`are told by ${kind}, without the token that ended the text, and gone on from as they are`, async () => {
       const { sample, sent } = await open({ kind });
       for (const seed of [1, 2, 3, 4, 5, 6]) {
@@ -58,9 +58,9 @@ describe("openai driver: token ids", () => {
       const split = [...encode("1", { begins: false }), ...encode("0", { begins: false })];
       await sample({}, [{ text: PUZZLE }, { text: "10", tokens: split }, { text: " so" }]);
       const ids = [...encode(PUZZLE, { begins: true }), ...split, ...encode(" so", { begins: false })];
-      expect(sent()["prompt"]).toEqual(ids);
+      expect(kind === "sglang" ? sent()["input_ids"] : sent()["prompt"]).toEqual(ids);
       await sample({}, [{ text: PUZZLE }, { text: "10" }]);
-      expect(sent()["prompt"]).toBe(`${PUZZLE}10`);
+      expect(kind === "sglang" ? sent()["text"] : sent()["prompt"]).toBe(`${PUZZLE}10`);
     });
 
     it(`stay unknown where a stop string ended the text inside of a token: ${kind}`, async () => {
@@ -87,7 +87,7 @@ describe("openai driver: token ids", () => {
   });
 
   it("are no more than text to a server that has no tokenizer", async () => {
-    const { sample, sent } = await open({ kind: "sglang" });
+    const { sample, sent } = await open({ kind: "other" });
     const { result } = await sample({ tokens: true });
     expect(result.tokens).toBeUndefined();
     await sample({}, [{ text: PUZZLE }, { text: "10", tokens: [1, 2] }]);
@@ -103,7 +103,12 @@ describe("openai driver: log-probabilities", () => {
       const ids = encode(result.text, { begins: false });
       const mean = ids.reduce((sum, id) => sum + logprobOf(id), 0) / ids.length;
       expect(result.meanLogprob).toBeCloseTo(mean);
-      const asked = kind === "llama-server" ? { n_probs: 1, post_sampling_probs: false } : { logprobs: 1 };
+      const asked = {
+        vllm: { logprobs: 1 },
+        sglang: { return_logprob: true },
+        "llama-server": { n_probs: 1, post_sampling_probs: false },
+        other: { logprobs: 1 },
+      }[kind];
       expect(sent()).toMatchObject(asked);
       expect((await sample()).result.meanLogprob).toBeNull();
     });
@@ -149,7 +154,11 @@ describe("openai driver: structures and beams", () => {
         { structured_outputs: { regex: "yes" } },
         { structured_outputs: { grammar: 'root ::= "yes"' } },
       ],
-      sglang: [{ json_schema: JSON.stringify(schema) }, { regex: "yes" }, { ebnf: 'root ::= "yes"' }],
+      sglang: [
+        { sampling_params: { json_schema: JSON.stringify(schema) } },
+        { sampling_params: { regex: "yes" } },
+        { sampling_params: { ebnf: 'root ::= "yes"' } },
+      ],
       "llama-server": [{ json_schema: schema }, null, { grammar: 'root ::= "yes"' }],
       other: [null, null, null],
     };

@@ -3,7 +3,8 @@ import { afterEach, describe, expect, it } from "vitest";
 import { systemClock } from "../../services/runtime/clock.ts";
 import { createRandom } from "../../services/runtime/random.ts";
 import type { SampleRequest } from "../../workers/rollout/driver.ts";
-import { createOpenaiDriver, type OpenaiLimits } from "../../workers/rollout/drivers/openai.ts";
+import { createOpenaiDriver } from "../../workers/rollout/drivers/openai.ts";
+import type { HttpHostLimits } from "../../workers/rollout/drivers/http-host/limits.ts";
 import { driverConformance } from "../conformance/driver.ts";
 import {
   HOLD,
@@ -21,7 +22,7 @@ const request: SampleRequest = {
   seed: 7,
   sampling,
 };
-const quick: Partial<OpenaiLimits> = {
+const quick: Partial<HttpHostLimits> = {
   backoffMs: 1,
   backoffMaxMs: 4,
   retriesMax: 3,
@@ -37,7 +38,7 @@ afterEach(async () => {
 
 async function open(
   options: Partial<OpenaiServerOptions> = {},
-  limits: Partial<OpenaiLimits> = {},
+  limits: Partial<HttpHostLimits> = {},
   apiKey: string | null = null,
 ) {
   const server = await startOpenaiServer({ kind: "vllm", reportsCachedTokens: true, ...options });
@@ -48,7 +49,7 @@ async function open(
 
 function driverOf(
   url: string,
-  limits: Partial<OpenaiLimits> = {},
+  limits: Partial<HttpHostLimits> = {},
   apiKey: string | null = null,
   model: string | null = null,
 ) {
@@ -112,7 +113,7 @@ describe("openai driver: what it sends and reads", () => {
       model: "tiny",
       concurrency: 8,
       concurrencyMax: 8,
-      blockTokens: null,
+      blockTokens: 16,
       sharesColdPrefixes: true,
       kvCapacityTokens: 16_000,
       contextTokens: 4096,
@@ -197,13 +198,14 @@ describe("openai driver: what it sends and reads", () => {
       abort.signal,
     );
     await expect(slow).rejects.toThrow("withdrawn");
-    await expect.poll(() => server.aborted()).toBe(1);
+    // The probe has left one before.
+    await expect.poll(() => server.aborted()).toBe(2);
     expect(server.open()).toBe(0);
   });
 });
 
 describe("openai driver: hosts that misbehave", () => {
-  async function afterProbe(limits: Partial<OpenaiLimits> = {}) {
+  async function afterProbe(limits: Partial<HttpHostLimits> = {}) {
     const { server, driver } = await open({}, limits);
     await driver.probe(never);
     const before = server.requests.length;

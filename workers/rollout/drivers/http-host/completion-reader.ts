@@ -3,27 +3,45 @@ import { createParser } from "eventsource-parser";
 import { type AttemptUsage, type Sampling, UNKNOWN_TOKENS } from "../../../../services/queue/job.ts";
 import { rubbish } from "../../../http-exchange.ts";
 import type { SampleAnswer } from "../../driver.ts";
-import { readChunk, withStopString, type Finish } from "./completion.ts";
-import type { Server } from "./wire.ts";
+import { withStopString } from "./completion-text.ts";
+import type { Chunk, Finish, Speech } from "./dialect.ts";
+import { objectIn, parseJson, throwReported } from "./wire.ts";
+
+export interface CompletionListener {
+  /** Told what is known of the usage whenever a chunk says more. */
+  readonly onUsage: (usage: AttemptUsage) => void;
+  /** Told once, by the first chunk that has a token. */
+  readonly onFirstToken: () => void;
+}
 
 export class CompletionReader {
-  readonly #server: Server;
+  readonly #read: (data: string) => Chunk;
   readonly #url: string;
-  readonly #onUsage: (usage: AttemptUsage) => void;
+  readonly #listener: CompletionListener;
   readonly #parser = createParser({ onEvent: (event) => this.take(event.data) });
   readonly #pieces: string[] = [];
   readonly #tokens: number[] = [];
   /** The answer's beginning: what to show where it turns out to be no stream at all. */
   #head = "";
   #events = 0;
+  #isBegun = false;
   #finish: Finish | null = null;
   #usage: AttemptUsage = UNKNOWN_TOKENS;
   #logprobs = { count: 0, sum: 0 };
 
-  constructor(server: Server, url: string, onUsage: (usage: AttemptUsage) => void) {
-    this.#server = server;
+  constructor(
+    speech: Pick<Speech, "chunkReader" | "errorStatus">,
+    url: string,
+    listener: CompletionListener,
+  ) {
+    const read = speech.chunkReader();
+    this.#read = (data) => {
+      const chunk = objectIn(parseJson(data, url), "a completion chunk", url);
+      throwReported(chunk, url, speech.errorStatus);
+      return read(chunk, url);
+    };
     this.#url = url;
-    this.#onUsage = onUsage;
+    this.#listener = listener;
   }
 
   /** A part of a stream. */
@@ -36,7 +54,7 @@ export class CompletionReader {
   take(data: string): void {
     this.#events += 1;
     if (data === "[DONE]") return;
-    const chunk = readChunk(this.#server, data, this.#url);
+    const chunk = this.#read(data);
     if (chunk.text !== "") this.#pieces.push(chunk.text);
     for (const token of chunk.tokens) this.#tokens.push(token);
     for (const logprob of chunk.logprobs) {
@@ -44,9 +62,13 @@ export class CompletionReader {
       this.#logprobs.sum += logprob;
     }
     this.#finish = chunk.finish ?? this.#finish;
+    if (!this.#isBegun && hasToken(chunk)) {
+      this.#isBegun = true;
+      this.#listener.onFirstToken();
+    }
     if (chunk.usage === null) return;
     this.#usage = chunk.usage;
-    this.#onUsage(chunk.usage);
+    this.#listener.onUsage(chunk.usage);
   }
 
   /** `result.tokens` are those that may spell the text: whether they do is for the host to say. */
@@ -80,4 +102,8 @@ export class CompletionReader {
       usage: this.#usage,
     };
   }
+}
+
+function hasToken({ text, tokens, finish, usage }: Chunk): boolean {
+  return text !== "" || tokens.length > 0 || finish !== null || (usage?.completionTokens ?? 0) > 0;
 }

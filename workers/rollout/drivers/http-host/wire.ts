@@ -1,9 +1,9 @@
-/** What the answers of OpenAI-compatible hosts are made of: JSON read with care, usage, errors. Pure. */
+/** What the answers of hosts are made of: JSON read with care, usage, errors. */
 import type { AttemptUsage } from "../../../../services/queue/job.ts";
 import { CoppiceError } from "../../../../services/runtime/errors.ts";
 import { codeOf, errorText, rubbish } from "../../../http-exchange.ts";
 
-/** Who answers, as far as /v1/models says. */
+/** Who answers. */
 export type Server = "vllm" | "sglang" | "llama-server" | "other";
 
 /** A prompt as a host takes it: text, or token ids where it takes these. */
@@ -26,6 +26,29 @@ export async function askFields(
   const fields = objectIn(parseJson(text, url), "a JSON object", url);
   throwReported(fields, url);
   return { url, fields };
+}
+
+/** What is found at a path; "" where nothing is. */
+export async function textOr(ask: AskHost, path: string, signal: AbortSignal): Promise<string> {
+  try {
+    return (await ask(path, null, signal)).text;
+  } catch {
+    signal.throwIfAborted();
+    return "";
+  }
+}
+
+/** The fields of what is found at a path; null where nothing is, or no JSON object. */
+export async function fieldsAt(ask: AskHost, path: string, signal: AbortSignal): Promise<Fields | null> {
+  return jsonFields(await textOr(ask, path, signal));
+}
+
+function jsonFields(text: string): Fields | null {
+  try {
+    return fieldsOf(JSON.parse(text));
+  } catch {
+    return null;
+  }
 }
 
 export function usageOf(value: unknown): AttemptUsage | null {
@@ -77,11 +100,14 @@ export function objectIn(value: unknown, what: string, url: string): Fields {
   return fields;
 }
 
-/** An error that the host reports under status 200: inside of a stream there is no other way. */
-export function throwReported(chunk: Fields, url: string): void {
+/**
+ * An error that the host reports under status 200: inside of a stream there is no other way. @param statusElse What an error
+ * without a code counts as.
+ */
+export function throwReported(chunk: Fields, url: string, statusElse = 500): void {
   const error = chunk.get("error") ?? (chunk.get("object") === "error" ? chunk.get("message") : null) ?? null;
   if (error === null) return;
-  const status = countOf(fieldsOf(error)?.get("code")) ?? 500;
+  const status = countOf(fieldsOf(error)?.get("code")) ?? statusElse;
   throw new CoppiceError(
     codeOf(status),
     `expected a rollout, found the error ${errorText(error) ?? shown(chunk)}, from ${url}`,

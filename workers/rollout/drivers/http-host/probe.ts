@@ -1,14 +1,13 @@
-/** What an OpenAI-compatible host is: whether it is up, what it serves, what it holds, and what it reports. */
+/** What a host is: whether it is up, what answers there and what it serves, what it holds, and what it reports. */
 import { CoppiceError } from "../../../../services/runtime/errors.ts";
-import type { Ability } from "../../../../services/queue/job.ts";
-import type { HostFacts } from "../../../../services/link/link.ts";
+import { type Ability, type AttemptUsage, UNKNOWN_TOKENS } from "../../../../services/queue/job.ts";
 import { refusalOf, rubbish } from "../../../http-exchange.ts";
-import type { HostDialect } from "./completion.ts";
+import type { CompletionRequest, Dialect, EngineReading, Speech } from "./dialect.ts";
 import { createHostTokenizer } from "./host-tokenizer.ts";
 import { likelihoodByEcho } from "./likelihood.ts";
 import { askReward } from "./reward.ts";
 import { readTopLogprobs, scoreBody } from "./score.ts";
-import { countOf, fieldsOf, objectIn, parseJson, type AskHost, type Fields, type Server } from "./wire.ts";
+import { type AskHost, type Fields, objectIn, parseJson, type Server } from "./wire.ts";
 
 /** Likeliest tokens to ask for: vLLM's default ceiling, then OpenAI's. */
 const TOP_LOGPROBS = [20, 5] as const;
@@ -19,44 +18,56 @@ const PROBE_PROMPTS = ["one two three four five six seven eight nine ten ".repea
 export const EXTRA_OPTIONS = ["top_k", "min_p"] as const;
 export type ExtraOption = (typeof EXTRA_OPTIONS)[number];
 
-export interface ProbedHost extends Omit<HostFacts, "id" | "engine">, HostDialect {
+export interface ProbedHost {
+  readonly server: Server;
+  readonly model: string;
+  readonly speech: Speech;
+  readonly can: readonly Ability[];
   /** 0 where it cannot score. */
   readonly topLogprobs: number;
   /** What it takes in without a word, and does not act on. */
   readonly ignores: readonly ExtraOption[];
+  readonly reportsCachedTokens: boolean;
+  readonly reportsCachedTokensOfScores: boolean;
+  /** Prompt and cached tokens of the second of two equal prompts, as it said them. */
+  readonly repeated: AttemptUsage;
+  /** Null where it does not say how it is doing. */
+  readonly reading: EngineReading | null;
+}
+
+/** Samples by the host's own route, as a rollout would be. */
+export type SampleHost = (
+  speech: Speech,
+  request: CompletionRequest,
+  signal: AbortSignal,
+) => Promise<AttemptUsage>;
+
+export interface ProbeOptions {
+  readonly root: string;
+  readonly model: string | null;
+  /** The engine that the host must be: the name, and the dialects that it may speak. */
+  readonly engine: string;
+  readonly dialects: readonly Dialect[];
+  readonly sample: SampleHost;
 }
 
 /**
- * Rejects with "unavailable" while the host is not there or loads its model, "failed_precondition" where it serves another
- * model or refuses the key, "data_loss" where something else answers at that address.
+ * Rejects with "unavailable" while the host is not there or loads its model, "failed_precondition" where it is another
+ * engine, serves another model or refuses the key, "data_loss" where something else answers at that address.
  */
 export async function probeHost(
   ask: AskHost,
-  host: { readonly root: string; readonly model: string | null; readonly concurrency: number },
+  options: ProbeOptions,
   signal: AbortSignal,
 ): Promise<ProbedHost> {
   await checkHealth(ask, signal);
   const { url, text } = await ask("/v1/models", null, signal);
-  const models = modelsIn(text, url);
-  const model = chooseModel(models, host.model, url);
-  const server = serverOf(model);
-  const id = String(model.get("id"));
-  const dialect = { server, isGuided: server === "vllm" && (await isGuided(ask, signal)) };
-  const [capacity, reports] = await Promise.all([
-    capacityOf(ask, server, model, signal),
-    reportsOf(ask, { server, model: id }, signal),
-  ]);
-  return {
-    ...dialect,
-    model: id,
-    concurrency: Math.min(host.concurrency, capacity.slots ?? host.concurrency),
-    concurrencyMax: Math.min(host.concurrency, capacity.slots ?? host.concurrency),
-    blockTokens: null,
-    sharesColdPrefixes: server === "vllm",
-    kvCapacityTokens: capacity.kvTokens,
-    contextTokens: capacity.contextTokens,
-    ...reports,
-  };
+  const listed = chooseModel(modelsIn(text, url), options.model, url);
+  const { server, meet } = chooseDialect(listed, options, url);
+  const model = String(listed.get("id"));
+  const speech = await meet({ ask, model, listed }, signal);
+  const reports = await reportsOf(ask, { server, model, speech, sample: options.sample }, signal);
+  return { server, model, speech, ...reports, reading: await readingOf(ask, speech, signal) };
 }
 
 /** A server without /health is asked nothing more; one that says "loading" (503) is not up. */
@@ -88,71 +99,39 @@ function chooseModel(models: readonly Fields[], wanted: string | null, url: stri
   return chosen;
 }
 
-function serverOf(model: Fields): Server {
-  const owner = model.get("owned_by");
-  if (owner === "vllm" || owner === "sglang") return owner;
-  return owner === "llamacpp" ? "llama-server" : "other";
+function chooseDialect(listed: Fields, { engine, dialects }: ProbeOptions, url: string): Dialect {
+  const owner = listed.get("owned_by");
+  const spoken =
+    dialects.find((each) => each.owner === owner) ?? dialects.find((each) => each.owner === null);
+  if (spoken !== undefined) return spoken;
+  const wanted = dialects.map((each) => JSON.stringify(each.owner)).join(" or ");
+  const found = `the model ${JSON.stringify(listed.get("id"))} owned by ${JSON.stringify(owner ?? null)}`;
+  throw new CoppiceError(
+    "failed_precondition",
+    `expected a host of the engine ${engine} (a model owned by ${wanted}), found ${found}, from ${url}; ` +
+      `"openai" is the engine that speaks to whatever answers`,
+  );
 }
 
-interface Capacity {
-  readonly contextTokens: number | null;
-  readonly kvTokens: number | null;
-  readonly slots: number | null;
-}
-
-/** What the server tells of itself beside the API; what it does not tell is unknown, and no reason to fail. */
-async function capacityOf(
-  ask: AskHost,
-  server: Server,
-  model: Fields,
-  signal: AbortSignal,
-): Promise<Capacity> {
-  const contextTokens = countOf(model.get("max_model_len"));
-  const optional = (path: string): Promise<string> => textOr(ask, path, signal);
-  switch (server) {
-    case "vllm":
-      return { contextTokens, kvTokens: vllmKvTokens(await optional("/metrics")), slots: null };
-    case "sglang":
-      return {
-        contextTokens,
-        kvTokens: countOf(jsonFields(await optional("/server_info"))?.get("max_total_num_tokens")),
-        slots: null,
-      };
-    case "llama-server": {
-      const props = jsonFields(await optional("/props"));
-      const slots = countOf(props?.get("total_slots"));
-      const perSlot = countOf(fieldsOf(props?.get("default_generation_settings"))?.get("n_ctx"));
-      return {
-        contextTokens: perSlot,
-        kvTokens: slots === null || perSlot === null ? null : slots * perSlot,
-        slots: slots === 0 ? null : slots,
-      };
-    }
-    case "other":
-      return { contextTokens, kvTokens: null, slots: null };
+/** Null where it says nothing of itself. */
+async function readingOf(ask: AskHost, speech: Speech, signal: AbortSignal): Promise<EngineReading | null> {
+  try {
+    const reading = await speech.read(ask, signal);
+    return Object.values(reading).every((value) => value === null) ? null : reading;
+  } catch {
+    signal.throwIfAborted();
+    return null;
   }
 }
-
-function vllmKvTokens(metrics: string): number | null {
-  const labels = /^vllm:cache_config_info\{(.*)\}/m.exec(metrics)?.[1] ?? "";
-  const blocks = Number(/\bnum_gpu_blocks="(\d+)"/.exec(labels)?.[1]);
-  const size = Number(/\bblock_size="(\d+)"/.exec(labels)?.[1]);
-  return Number.isSafeInteger(blocks * size) ? blocks * size : null;
-}
-
-/** Before 0.11. A version that is not told, or is none (of a build from source), is a new one. */
-async function isGuided(ask: AskHost, signal: AbortSignal): Promise<boolean> {
-  const said = jsonFields(await textOr(ask, "/version", signal))?.get("version");
-  const version = typeof said === "string" ? /^0\.(\d+)\./.exec(said) : null;
-  return version !== null && Number(version[1]) < 11 && Number(version[1]) > 1;
-}
-
-type Reports = Pick<ProbedHost, "reportsCachedTokens" | "can" | "topLogprobs" | "ignores">;
 
 interface Asked {
   readonly server: Server;
   readonly model: string;
+  readonly speech: Speech;
+  readonly sample: SampleHost;
 }
+
+type Reports = Omit<ProbedHost, "server" | "model" | "speech" | "reading">;
 
 /** What it does with a completion; a host that completes nothing may be a reward model. */
 async function reportsOf(ask: AskHost, host: Asked, signal: AbortSignal): Promise<Reports> {
@@ -162,31 +141,42 @@ async function reportsOf(ask: AskHost, host: Asked, signal: AbortSignal): Promis
   } catch (error) {
     const isRefused = refusalOf(error) !== null && (await isRewardModel(ask, host, signal));
     if (!isRefused) throw error;
-    return { reportsCachedTokens: false, can: ["reward"], topLogprobs: 0, ignores: [] };
+    return {
+      can: ["reward"],
+      topLogprobs: 0,
+      ignores: [],
+      reportsCachedTokens: false,
+      reportsCachedTokensOfScores: false,
+      repeated: UNKNOWN_TOKENS,
+    };
   }
   const listed = await listingOf(ask, host, { ...warm, signal });
+  const repeated = await host.sample(host.speech, probeRequest(warm.prompt), signal);
   const [ignores, optional] = await Promise.all([
     host.server === "other" ? ignoredBy(ask, warm.plain, signal) : [],
     optionalAbilities(ask, host, { hasLogprobs: listed.topLogprobs > 0, signal }),
   ]);
   const scored: readonly Ability[] = listed.topLogprobs > 0 ? ["score"] : [];
   const sampled: readonly Ability[] = listed.hasTokenLogprobs ? ["logprobs"] : [];
-  const can = [...scored, ...optional, ...sampled, ...ABILITIES_OF[host.server]];
-  return { reportsCachedTokens: listed.reportsCachedTokens, can, topLogprobs: listed.topLogprobs, ignores };
+  return {
+    can: [...scored, ...optional, ...sampled, ...host.speech.can],
+    topLogprobs: listed.topLogprobs,
+    ignores,
+    reportsCachedTokens: repeated.cachedTokens !== null,
+    reportsCachedTokensOfScores: listed.reportsCachedTokens,
+    repeated,
+  };
 }
 
-/** What an engine can do by its documentation, with no question that would show it cheaply. */
-const ABILITIES_OF: Readonly<Record<Server, readonly Ability[]>> = {
-  vllm: ["beam-search", "json-schema", "regex", "grammar"],
-  sglang: ["json-schema", "regex", "grammar"],
-  "llama-server": ["json-schema", "grammar"],
-  other: [],
-};
+function probeRequest(prompt: string): CompletionRequest {
+  const sampling = { temperature: 1, topP: 1, topK: 0, minP: 0, maxTokens: 1, stop: [] };
+  return { prompt, seed: 0, sampling, priority: 0, id: "coppice-probe" };
+}
 
 /** Those that depend on how the server was started, or on its version. */
 async function optionalAbilities(
   ask: AskHost,
-  { server, model }: Asked,
+  { model, speech }: Asked,
   { hasLogprobs, signal }: { readonly hasLogprobs: boolean; readonly signal: AbortSignal },
 ): Promise<readonly Ability[]> {
   const succeeds = async (question: () => Promise<unknown>): Promise<boolean> => {
@@ -197,17 +187,19 @@ async function optionalAbilities(
       return false;
     }
   };
-  if (server === "vllm" || server === "llama-server") {
-    const tokenizer = createHostTokenizer(ask, { server, model });
-    const hasTokens = await succeeds(async () =>
+  const tokenizer = speech.tokenizer === null ? null : createHostTokenizer(ask, speech.tokenizer);
+  const hasTokens =
+    tokenizer !== null &&
+    (await succeeds(async () =>
       tokenizer.spells(await tokenizer.of(signal).continuation("one"), "one", signal),
-    );
-    if (!hasTokens) return [];
-    return server === "vllm" && hasLogprobs ? ["likelihood", "tokens"] : ["tokens"];
-  }
+    ));
   const request = { pieces: [{ text: "one two" }], continuation: { text: " three" } };
-  const echoes = hasLogprobs && (await succeeds(() => likelihoodByEcho(ask, request, { model, signal })));
-  return echoes ? ["likelihood"] : [];
+  const isLikely =
+    hasLogprobs &&
+    (speech.likelihood === "by-echo"
+      ? await succeeds(() => likelihoodByEcho(ask, request, { model, signal }))
+      : speech.likelihood === "by-tokens" && hasTokens);
+  return [...(isLikely ? (["likelihood"] as const) : []), ...(hasTokens ? (["tokens"] as const) : [])];
 }
 
 async function isRewardModel(ask: AskHost, host: Asked, signal: AbortSignal): Promise<boolean> {
@@ -291,23 +283,5 @@ async function warmUp(ask: AskHost, model: string, signal: AbortSignal): Promise
   } catch (error) {
     if (refusalOf(error)?.status !== 400) throw error;
     return answered(short);
-  }
-}
-
-/** What is found at a path; "" where nothing is. */
-async function textOr(ask: AskHost, path: string, signal: AbortSignal): Promise<string> {
-  try {
-    return (await ask(path, null, signal)).text;
-  } catch {
-    signal.throwIfAborted();
-    return "";
-  }
-}
-
-function jsonFields(text: string): Fields | null {
-  try {
-    return fieldsOf(JSON.parse(text));
-  } catch {
-    return null;
   }
 }

@@ -2,6 +2,7 @@
 import { rubbish } from "../../../http-exchange.ts";
 import { Bounded } from "../../bounded.ts";
 import type { Tokenizer } from "../../prompt.ts";
+import type { TokenizerRoutes } from "./dialect.ts";
 import { askFields, idsOf, type AskHost, shown } from "./wire.ts";
 
 /** Texts whose tokens are remembered: those of the prompts and steps that are being continued. */
@@ -15,12 +16,7 @@ export interface HostTokenizer {
   spells(tokens: readonly number[], text: string, signal: AbortSignal): Promise<boolean>;
 }
 
-/** vLLM and llama-server have one each. */
-export function createHostTokenizer(
-  ask: AskHost,
-  host: { readonly server: "vllm" | "llama-server"; readonly model: string },
-): HostTokenizer {
-  const isVllm = host.server === "vllm";
+export function createHostTokenizer(ask: AskHost, routes: TokenizerRoutes): HostTokenizer {
   const remembered = new Bounded<string, readonly number[]>(TOKENIZED_TEXTS_MAX);
 
   async function tokensOf(
@@ -31,9 +27,7 @@ export function createHostTokenizer(
     const key = `${isBeginning ? "^" : "+"}${text}`;
     const known = remembered.get(key);
     if (known !== undefined) return known;
-    const body = isVllm
-      ? { model: host.model, prompt: text, add_special_tokens: isBeginning }
-      : { content: text, add_special: isBeginning };
+    const body = routes.tokenizeBody(text, { begins: isBeginning });
     const { url, fields } = await askFields(ask, { path: "/tokenize", body }, signal);
     const tokens = idsOf(fields.get("tokens"));
     if (tokens === null) throw rubbish(url, '"tokens" as ids', shown(fields));
@@ -58,9 +52,9 @@ export function createHostTokenizer(
       // A character that came in pieces is not in the text.
       if (text.includes("\ufffd")) return false;
       if (tokens.length === 0) return text === "";
-      const body = isVllm ? { model: host.model, tokens } : { tokens };
+      const body = routes.detokenizeBody(tokens);
       const { fields } = await askFields(ask, { path: "/detokenize", body }, signal);
-      const spelled = fields.get(isVllm ? "prompt" : "content");
+      const spelled = fields.get(routes.spelledIn);
       // SentencePiece leaves out the space that a text begins with.
       return spelled === text || ` ${String(spelled)}` === text;
     },
