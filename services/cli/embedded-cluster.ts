@@ -93,7 +93,7 @@ async function startHosts(joined: Joined): Promise<readonly RolloutWorker[]> {
 
 async function startHost(spec: HostSpec, joined: Joined): Promise<RolloutWorker> {
   const { clock, log, lifecycle, lanes, random, coordinator, env, model } = joined;
-  const driver = await createDriver(spec, { clock, random, env, model });
+  const driver = await createDriver(spec, { clock, random, env, model, log });
   const link = createLocalLink(coordinator.desk, { clock, random });
   const id = `worker-${spec.id}`;
   const signal = lifecycle.leaving;

@@ -62,6 +62,11 @@ export function wholeNumber(min: number) {
   };
 }
 
+/** `auto`, or a whole number from 1 up. */
+export function wholeNumberOrAuto(text: string): number | "auto" {
+  return text === "auto" ? text : wholeNumber(1)(text);
+}
+
 /** `5`, `5%`, `0.5%`. */
 export function percent(text: string): number {
   const value = Number(text.replace(/%$/, ""));

@@ -49,13 +49,14 @@ export type HostSpec =
       readonly speculative_tokens: number;
     }
   | {
-      readonly engine: "openai";
+      readonly engine: "openai" | "vllm" | "sglang" | "llama-server";
       readonly id: string;
       readonly url: string;
       readonly api_key_env: string | null;
       /** Null: the sweep's. */
       readonly model: string | null;
-      readonly concurrency: number;
+      /** Rollouts at once; auto: found while the host works. */
+      readonly concurrency: number | "auto";
       readonly timeout_ms: number;
     }
   | {

@@ -1,7 +1,7 @@
 /** What every driver promises (workers/rollout/driver.ts). A new driver calls this once from its own test. */
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import type { AttemptUsage, Sampling, Structure } from "../../services/queue/job.ts";
-import type { Driver, SampleRequest, ScoreRequest } from "../../workers/rollout/driver.ts";
+import type { Driver, EngineSignals, SampleRequest, ScoreRequest } from "../../workers/rollout/driver.ts";
 
 export interface DriverHarness {
   /** A driver on a host that is up; called for each test. */
@@ -17,6 +17,8 @@ export interface DriverHarness {
   /** Long enough to be aborted in the middle; null where the host answers at once, with the reason. */
   readonly slow: SampleRequest | { readonly skip: string };
   readonly score: ScoreRequest;
+  /** Why it does not say when the host has the first token; absent: it does. */
+  readonly firstToken?: { readonly skip: string };
 }
 
 const never = new AbortController().signal;
@@ -49,7 +51,8 @@ export function driverConformance(name: string, harness: DriverHarness): void {
       const facts = await driver.probe(never);
       expect(facts.model).not.toBe("");
       expect(facts.concurrency).toBeGreaterThan(0);
-      for (const tokens of [facts.kvCapacityTokens, facts.contextTokens])
+      expect(facts.concurrencyMax).toBeGreaterThanOrEqual(facts.concurrency);
+      for (const tokens of [facts.kvCapacityTokens, facts.contextTokens, facts.blockTokens])
         if (tokens !== null) expect(tokens).toBeGreaterThan(0);
     });
 
@@ -91,6 +94,32 @@ export function driverConformance(name: string, harness: DriverHarness): void {
       const { usage } = await driver.sample(harness.request, never);
       expectUsage(usage);
       expect(usage.cachedTokens !== null).toBe(facts.reportsCachedTokens);
+    });
+
+    it("says once that the host has the first token, before it answers", async (context) => {
+      if (harness.firstToken !== undefined) return context.skip(harness.firstToken.skip);
+      const order: string[] = [];
+      const onFirstToken = () => order.push("first token");
+      await driver.sample({ ...harness.lengthy, onFirstToken }, never).then(() => order.push("answer"));
+      expect(order).toEqual(["first token", "answer"]);
+    });
+
+    it("takes a priority, and gives the same text", async () => {
+      const { result } = await driver.sample(harness.request, never);
+      for (const priority of [0, 7, 1_000_000])
+        expect((await driver.sample({ ...harness.request, priority }, never)).result.text).toBe(result.text);
+    });
+
+    it("says how its engine is doing in numbers that agree, or not at all", async () => {
+      await driver.probe(never);
+      const before = await driver.signals(never);
+      await driver.sample(harness.request, never);
+      const after = await driver.signals(never);
+      expect(after === null).toBe(before === null);
+      for (const signals of [before, after]) if (signals !== null) expectSignals(signals);
+      for (const counter of ["promptTokensComputed", "promptTokensCached", "preemptions"] as const)
+        expect(after?.[counter] ?? 0).toBeGreaterThanOrEqual(before?.[counter] ?? 0);
+      expect(after?.cacheClears).toBe(before?.cacheClears);
     });
 
     it("answers every one of a full load", async () => {
@@ -214,4 +243,16 @@ function expectUsage(usage: AttemptUsage): void {
   }
   if (usage.cachedTokens !== null && usage.promptTokens !== null)
     expect(usage.cachedTokens).toBeLessThanOrEqual(usage.promptTokens);
+}
+
+function expectSignals({ kvUsage, running, waiting, refusals, cacheClears, ...tokens }: EngineSignals): void {
+  if (kvUsage !== null) {
+    expect(kvUsage).toBeGreaterThanOrEqual(0);
+    expect(kvUsage).toBeLessThanOrEqual(1);
+  }
+  for (const count of [running, waiting, refusals, cacheClears, ...Object.values(tokens)]) {
+    if (count === null) continue;
+    expect(Number.isSafeInteger(count)).toBe(true);
+    expect(count).toBeGreaterThanOrEqual(0);
+  }
 }

@@ -31,6 +31,9 @@ describe("createDriver", () => {
         speculative_tokens: 0,
       },
       { ...openai, api_key_env: null },
+      { ...openai, api_key_env: null, engine: "vllm", concurrency: "auto" },
+      { ...openai, api_key_env: null, engine: "sglang" },
+      { ...openai, api_key_env: null, engine: "llama-server" },
     ];
     const specs: readonly DriverSpec[] = hosts;
     for (const spec of specs) {

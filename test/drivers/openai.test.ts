@@ -198,8 +198,7 @@ describe("openai driver: what it sends and reads", () => {
       abort.signal,
     );
     await expect(slow).rejects.toThrow("withdrawn");
-    // The probe has left one before.
-    await expect.poll(() => server.aborted()).toBe(2);
+    await expect.poll(() => server.aborted()).toBe(1);
     expect(server.open()).toBe(0);
   });
 });

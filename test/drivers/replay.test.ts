@@ -55,6 +55,7 @@ driverConformance("replay", {
     return { driver: createReplayDriver({ records: [records], concurrency: 16 }), close: () => rm(records) };
   },
   request: ask(),
+  firstToken: { skip: "a record is whole" },
   sibling: (sample) => ask({ sample }),
   stopping: ask({ sample: 2, sampling: { ...sampling, stop: ["\n"] } }),
   lengthy: ask({ problem: "long" }),

@@ -69,7 +69,7 @@ export interface OpenaiServer {
   readonly requests: readonly Body[];
   /** Bodies of requests to abort one by name. */
   readonly abortRequests: readonly Body[];
-  /** Requests that the client closed before their answer was complete. */
+  /** Requests that the client closed before their answer was complete, but for those of a probe that closes one on purpose. */
   aborted(): number;
   /** Completion requests being answered now, and the most there ever were. */
   open(): number;
@@ -160,7 +160,7 @@ export async function startOpenaiServer(options: OpenaiServerOptions): Promise<O
     response.on("close", () => {
       count.open -= 1;
       if (response.writableFinished) return;
-      count.aborted += 1;
+      if (!asked.isProbe) count.aborted += 1;
       if (options.ignoresAborts === true) count.left += 1;
     });
     if (plan !== null && plan.left > 0) {

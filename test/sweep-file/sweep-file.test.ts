@@ -86,10 +86,19 @@ describe("a sweep file that is right", () => {
   test("names hosts by their address, and numbers those that are equal", () => {
     const hosts = `hosts: [{ engine: vllm, url: "http://gpu1:8000" }, { engine: openai, url: "http://gpu1:8000/v1" }, { engine: replay, records: r.jsonl }]\n`;
     expect(resolve(GOOD + hosts).sweep.hosts).toMatchObject([
-      { engine: "openai", id: "gpu1-8000", api_key_env: null },
+      { engine: "vllm", id: "gpu1-8000", api_key_env: null, concurrency: "auto" },
       { engine: "openai", id: "gpu1-8000-2" },
       { engine: "replay", id: "replay", records: "/data/r.jsonl" },
     ]);
+  });
+
+  test("a server has a fixed number of rollouts at once, or one that is found", () => {
+    const withHost = (concurrency: string) =>
+      `${GOOD}hosts: [{ engine: sglang, url: "http://gpu1:8000", concurrency: ${concurrency} }]\n`;
+    expect(resolve(withHost("auto")).sweep.hosts).toMatchObject([{ concurrency: "auto" }]);
+    expect(resolve(withHost("65536")).sweep.hosts).toMatchObject([{ concurrency: 65_536 }]);
+    for (const wrong of ["0", "65537", "many", "1.5"])
+      expect(() => resolve(withHost(wrong))).toThrow(/hosts\.0\.concurrency: expected/);
   });
 
   test("written as resolved.yaml it is read back as the same sweep", () => {

@@ -1,11 +1,16 @@
 /** From the options of a host, as a sweep file or a command line gives them, to its driver. */
 import type { Clock } from "../../services/runtime/clock.ts";
 import { unreachable } from "../../services/runtime/errors.ts";
+import type { Log } from "../../services/runtime/log.ts";
 import type { Random } from "../../services/runtime/random.ts";
 import { apiKeyOf } from "../api-key.ts";
 import type { Driver } from "./driver.ts";
+import type { HttpHostDriver, HttpHostOptions } from "./drivers/http-host/http-host.ts";
+import { createLlamaServerDriver } from "./drivers/llama-server.ts";
 import { createOpenaiDriver } from "./drivers/openai.ts";
 import { createReplayDriver } from "./drivers/replay.ts";
+import { createSglangDriver } from "./drivers/sglang.ts";
+import { createVllmDriver } from "./drivers/vllm.ts";
 
 /** A host's options, validated; field names are the sweep file's. */
 export type DriverSpec =
@@ -18,17 +23,20 @@ export type DriverSpec =
       readonly reproducible: boolean;
       readonly speculative_tokens: number;
     }
-  | {
-      readonly engine: "openai";
-      readonly url: string;
-      readonly api_key_env: string | null;
-      /** The model to use of this host; null: that of `CreateDriverOptions`. */
-      readonly model: string | null;
-      readonly concurrency: number;
-      /** Longest silence within one request. */
-      readonly timeout_ms: number;
-    }
+  | HttpHostSpec
   | { readonly engine: "replay"; readonly records: string; readonly concurrency: number };
+
+/** A host that is spoken to over HTTP. */
+export interface HttpHostSpec {
+  readonly engine: "openai" | "vllm" | "sglang" | "llama-server";
+  readonly url: string;
+  readonly api_key_env: string | null;
+  /** The model to use of this host; null: that of `CreateDriverOptions`. */
+  readonly model: string | null;
+  readonly concurrency: number | "auto";
+  /** Longest silence within one request. */
+  readonly timeout_ms: number;
+}
 
 export interface CreateDriverOptions {
   /** The model that the host must serve; null takes the one that it serves. */
@@ -36,6 +44,7 @@ export interface CreateDriverOptions {
   readonly env: Readonly<Record<string, string | undefined>>;
   readonly clock: Clock;
   readonly random: Random;
+  readonly log?: Log;
 }
 
 /**
@@ -57,18 +66,35 @@ export async function createDriver(spec: DriverSpec, options: CreateDriverOption
       });
     }
     case "openai":
-      return createOpenaiDriver({
-        url: spec.url,
-        model: spec.model ?? options.model,
-        apiKey: apiKeyOf(spec, options.env),
-        concurrency: spec.concurrency,
-        clock: options.clock,
-        random: options.random,
-        limits: { idleMs: spec.timeout_ms },
-      });
+    case "vllm":
+    case "sglang":
+    case "llama-server":
+      return createHttpHostDriver(spec, options);
     case "replay":
       return createReplayDriver({ records: [spec.records], concurrency: spec.concurrency });
     default:
       return unreachable(spec);
   }
+}
+
+const HTTP_HOST_DRIVERS = {
+  openai: createOpenaiDriver,
+  vllm: createVllmDriver,
+  sglang: createSglangDriver,
+  "llama-server": createLlamaServerDriver,
+};
+
+/** As `createDriver`. Throws where that rejects. */
+export function createHttpHostDriver(spec: HttpHostSpec, options: CreateDriverOptions): HttpHostDriver {
+  const host: HttpHostOptions = {
+    url: spec.url,
+    model: spec.model ?? options.model,
+    apiKey: apiKeyOf(spec, options.env),
+    concurrency: spec.concurrency,
+    clock: options.clock,
+    random: options.random,
+    limits: { idleMs: spec.timeout_ms },
+    ...(options.log === undefined ? {} : { log: options.log }),
+  };
+  return HTTP_HOST_DRIVERS[spec.engine](host);
 }

@@ -21,6 +21,7 @@ import {
   redisOption,
   tokenOption,
   wholeNumber,
+  wholeNumberOrAuto,
 } from "../options.ts";
 import type { Shell } from "../shell.ts";
 import { SHIPPED_MODEL_PATH } from "../version.ts";
@@ -40,7 +41,7 @@ interface WorkerOptions {
   readonly threads?: number;
   readonly reproducible?: true;
   readonly speculativeTokens?: number;
-  readonly concurrency?: number;
+  readonly concurrency?: number | "auto";
   readonly timeout?: number;
   readonly wait: number;
   readonly id?: string;
@@ -55,10 +56,10 @@ export function workerCommand(program: Command, shell: Shell, exit: (status: num
   program
     .command("worker")
     .description("run a rollout worker: serves the lane of one host")
-    .requiredOption("--engine <engine>", "embedded, openai (or vllm, sglang, llama-server), replay")
-    .option("--url <url>", "openai: the host's address, such as http://gpu1:8000")
-    .option("--api-key-env <name>", "openai: environment variable that holds the host's key")
-    .option("--model <name>", "openai: the model to ask for, where the host serves several")
+    .requiredOption("--engine <engine>", "embedded, vllm, sglang, llama-server, openai (any of them), replay")
+    .option("--url <url>", "servers: the host's address, such as http://gpu1:8000")
+    .option("--api-key-env <name>", "servers: environment variable that holds the host's key")
+    .option("--model <name>", "servers: the model to ask for, where the host serves several")
     .option("--model-path <file>", "embedded: the GGUF file (default: the small model of the project)")
     .option("--sequences <n>", "embedded: rollouts decoded at once", wholeNumber(1))
     .option("--context-tokens <n>", "embedded: longest prompt plus completion", wholeNumber(1))
@@ -66,8 +67,12 @@ export function workerCommand(program: Command, shell: Shell, exit: (status: num
     .option("--reproducible", "embedded: the same texts whatever runs beside them")
     .option("--speculative-tokens <n>", "embedded: longest draft evaluated at once", wholeNumber(0))
     .option("--records <file>", "replay: the records (JSONL)")
-    .option("--concurrency <n>", "openai, replay: rollouts at once", wholeNumber(1))
-    .option("--timeout <duration>", "openai: longest silence within a request", duration)
+    .option(
+      "--concurrency <n>",
+      'servers, replay: rollouts at once; "auto" (servers): found while the host works',
+      wholeNumberOrAuto,
+    )
+    .option("--timeout <duration>", "servers: longest silence within a request", duration)
     .addOption(
       new Option("--wait <duration>", "how long to wait for a host that is not up yet")
         .argParser(duration)
@@ -99,6 +104,7 @@ async function serveHost(
     env: shell.env,
     clock: shell.clock,
     random,
+    log,
   });
   lifecycle.own("driver", driver, (part) => part.close());
   const lanes = await openLanes(daemon, shell, options);

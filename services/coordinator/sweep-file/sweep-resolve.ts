@@ -7,7 +7,6 @@ import { fromSampling, toSampling } from "./sampling-file.ts";
 import {
   type ArmFile,
   type Catalogue,
-  ENGINES,
   HOST_DEFAULTS,
   type HostFile,
   type SweepFile,
@@ -115,7 +114,7 @@ export function resolveHost(
     case "replay":
       return { ...host, id, records: resolve(directory, host.records) };
     default:
-      return { ...host, id, engine: ENGINES[host.engine] };
+      return { ...host, id };
   }
 }
 

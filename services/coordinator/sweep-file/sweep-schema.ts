@@ -10,15 +10,8 @@ import type { Parameter, Strategy } from "../../search/strategy.ts";
 import { MODULE_PATH } from "./strategy-declaration.ts";
 import { FIELD_NAME } from "../../search/template.ts";
 
-/** Engines that a sweep may name, and the driver that speaks to each. */
-export const ENGINES = {
-  embedded: "embedded",
-  openai: "openai",
-  vllm: "openai",
-  sglang: "openai",
-  "llama-server": "openai",
-  replay: "replay",
-} as const;
+/** Engines that a sweep may name; each has a driver. */
+const ENGINES = ["embedded", "openai", "vllm", "sglang", "llama-server", "replay"];
 
 /** What a sweep may name: the strategies and the verifiers of this program. */
 export interface Catalogue {
@@ -55,7 +48,7 @@ const LATER_ALLOCATORS = ["stop-on-verified", "agreement", "marginal", "halving"
 /** What hosts get when the sweep does not say. A null context is what the model was trained for. */
 export const HOST_DEFAULTS = {
   embedded: { sequences: 32, context_tokens: null, threads: 1, reproducible: true, speculative_tokens: 0 },
-  openai: { model: null, concurrency: 64, timeout_ms: 300_000 },
+  openai: { model: null, concurrency: "auto", timeout_ms: 300_000 },
   replay: { concurrency: 256 },
 } as const;
 
@@ -154,7 +147,14 @@ const sampling = section({
 });
 const samplingOverride = section(samplingShape).partial();
 
-const engines = Object.keys(ENGINES);
+const CONCURRENCY_MAX = 65_536;
+const concurrency = z
+  .union([z.literal("auto"), count.max(CONCURRENCY_MAX)], {
+    error: ({ input }) =>
+      `expected "auto" or a whole number from 1 to ${CONCURRENCY_MAX}, found ${JSON.stringify(input)}`,
+  })
+  .describe("Rollouts at once; auto: found while the host works");
+
 /** A host of a sweep, or of a worker's command line. */
 export const hostSchema = z.discriminatedUnion(
   "engine",
@@ -183,7 +183,7 @@ export const hostSchema = z.discriminatedUnion(
         .nullable()
         .default(HOST_DEFAULTS.openai.model)
         .describe("The model to use of this host; the sweep's when absent"),
-      concurrency: count.max(65_536).default(HOST_DEFAULTS.openai.concurrency),
+      concurrency: concurrency.default(HOST_DEFAULTS.openai.concurrency),
       timeout_ms: count.default(HOST_DEFAULTS.openai.timeout_ms),
     }),
     section({
@@ -193,7 +193,7 @@ export const hostSchema = z.discriminatedUnion(
       concurrency: count.max(65_536).default(HOST_DEFAULTS.replay.concurrency),
     }),
   ],
-  { error: unionError("engine", engines) },
+  { error: unionError("engine", ENGINES) },
 );
 
 function urlError(found: unknown): string | undefined {

@@ -20,6 +20,8 @@ export interface Asked {
   readonly includesStop: boolean;
   /** Goes on until it is left: the first token is shown, and no other. */
   readonly isHeld: boolean;
+  /** Of a probe that wants to see whether it is stopped. */
+  readonly isProbe: boolean;
   /** The one text that every structure of these tests allows, where the body asks for one. */
   readonly form: string | null;
 }
@@ -48,6 +50,7 @@ export function readAsked(kind: ServerKind, path: string, body: Body): Asked {
     wantsLogprobs: body["logprobs"] !== undefined || body["n_probs"] === 1 || body["return_logprob"] === true,
     includesStop: body["include_stop_str_in_output"] === true,
     isHeld: prompt.includes(HOLD) || options["ignore_eos"] === true,
+    isProbe: options["ignore_eos"] === true,
     form: formIn(options),
   };
 }

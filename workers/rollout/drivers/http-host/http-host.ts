@@ -16,7 +16,11 @@ import { deriveSeed, type Random } from "../../../../services/runtime/random.ts"
 import type {
   Driver,
   EngineSignals,
+  LikelihoodAnswer,
+  LikelihoodRequest,
   ProbedFacts,
+  RewardAnswer,
+  RewardRequest,
   SampleAnswer,
   SampleRequest,
   ScoreAnswer,
@@ -74,7 +78,18 @@ interface Host extends ProbedHost {
 }
 
 export function createHttpHost(of: HttpEngine, options: HttpHostOptions): HttpHostDriver {
-  return new HttpHost(of, options);
+  const host = new HttpHost(of, options);
+  return {
+    engine: host.engine,
+    probe: (signal) => host.probe(signal),
+    report: (signal) => host.report(signal),
+    signals: (signal) => host.signals(signal),
+    sample: (request, signal) => host.sample(request, signal),
+    score: (request, signal) => host.score(request, signal),
+    likelihood: (request, signal) => host.likelihood(request, signal),
+    reward: (request, signal) => host.reward(request, signal),
+    close: () => host.close(),
+  };
 }
 
 class HttpHost implements HttpHostDriver {
@@ -140,20 +155,22 @@ class HttpHost implements HttpHostDriver {
     });
   }
 
-  likelihood: Driver["likelihood"] = (request, signal) =>
-    this.#onHost(signal, ({ model, can, speech, hostTokenizer }, both) => {
+  likelihood(request: LikelihoodRequest, signal: AbortSignal): Promise<LikelihoodAnswer> {
+    return this.#onHost(signal, ({ model, can, speech, hostTokenizer }, both) => {
       if (!can.includes("likelihood")) throw unable("likelihood", this.#root);
       if (speech.likelihood !== "by-tokens" || hostTokenizer === null)
         return likelihoodByEcho(this.#asking, request, { model, signal: both });
       const tokenizer = hostTokenizer.of(both);
       return likelihoodByTokens(this.#asking, request, { model, tokenizer, signal: both });
     });
+  }
 
-  reward: Driver["reward"] = (request, signal) =>
-    this.#onHost(signal, ({ model, can, server }, both) => {
+  reward(request: RewardRequest, signal: AbortSignal): Promise<RewardAnswer> {
+    return this.#onHost(signal, ({ model, can, server }, both) => {
       if (!can.includes("reward")) throw unable("reward", this.#root);
       return askReward(this.#asking, request, { server, model, signal: both });
     });
+  }
 
   close(): Promise<void> {
     if (this.#closing.signal.aborted) return Promise.resolve();
