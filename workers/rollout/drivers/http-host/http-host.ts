@@ -8,7 +8,7 @@
  *
  * What a host does not report is unknown, never zero (I8).
  */
-import type { AttemptUsage, PromptPiece, RolloutResult, Sampling } from "../../../../services/queue/job.ts";
+import type { PromptPiece, RolloutResult, Sampling } from "../../../../services/queue/job.ts";
 import type { Clock } from "../../../../services/runtime/clock.ts";
 import { CoppiceError } from "../../../../services/runtime/errors.ts";
 import type { Log } from "../../../../services/runtime/log.ts";

@@ -63,9 +63,10 @@ export async function probeHost(
   await checkHealth(ask, signal);
   const { url, text } = await ask("/v1/models", null, signal);
   const listed = chooseModel(modelsIn(text, url), options.model, url);
-  const { server, meet } = chooseDialect(listed, options, url);
+  const dialect = chooseDialect(listed, options, url);
+  const { server } = dialect;
   const model = String(listed.get("id"));
-  const speech = await meet({ ask, model, listed }, signal);
+  const speech = await dialect.meet({ ask, model, listed }, signal);
   const reports = await reportsOf(ask, { server, model, speech, sample: options.sample }, signal);
   return { server, model, speech, ...reports, reading: await readingOf(ask, speech, signal) };
 }
