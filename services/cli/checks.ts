@@ -5,7 +5,9 @@ import { HOST_DEFAULTS } from "../coordinator/sweep-file/sweep-schema.ts";
 import { createBullmqLanes } from "../queue/bullmq-lanes.ts";
 import { CoppiceError, messageOf } from "../runtime/errors.ts";
 import { createRandom } from "../runtime/random.ts";
-import { createDriver } from "../../workers/rollout/create-driver.ts";
+import { createDriver, createHttpHostDriver } from "../../workers/rollout/create-driver.ts";
+import type { Driver, ProbedFacts } from "../../workers/rollout/driver.ts";
+import type { ProbeReport } from "../../workers/rollout/drivers/http-host/probe-report.ts";
 import { provenTools } from "../../workers/verify/sandbox/probe.ts";
 import { loadSweep } from "./load-sweep.ts";
 import type { Shell } from "./shell.ts";
@@ -17,13 +19,21 @@ export interface Check {
   /** Whether the person cannot do what they asked about without it. */
   readonly isNeeded: boolean;
   /** What was found. Throws what is missing. */
-  readonly look: (signal: AbortSignal) => Promise<string>;
+  readonly look: (signal: AbortSignal) => Promise<string | Seen>;
+}
+
+/** What was found of a host, with all that its probe says. */
+export interface Seen {
+  readonly message: string;
+  readonly report: ProbeReport;
 }
 
 export interface Finding {
   readonly check: string;
   readonly state: "ok" | "missing" | "optional";
   readonly message: string;
+  /** Of a host over HTTP that answered. */
+  readonly report?: ProbeReport;
 }
 
 const CHECK_MS = 30_000;
@@ -39,7 +49,8 @@ export async function lookAt({ name, isNeeded, look }: Check, shell: Shell): Pro
     late.signal.addEventListener("abort", () => reject(late.signal.reason)),
   );
   try {
-    return { check: name, state: "ok", message: await Promise.race([look(late.signal), expired]) };
+    const seen = await Promise.race([look(late.signal), expired]);
+    return { check: name, state: "ok", ...(typeof seen === "string" ? { message: seen } : seen) };
   } catch (error) {
     return { check: name, state: isNeeded ? "missing" : "optional", message: messageOf(error) };
   } finally {
@@ -107,18 +118,32 @@ export function hostCheck(spec: HostSpec, model: string | null, shell: Shell): C
     isNeeded: true,
     async look(signal) {
       const random = createRandom(randomInt(2 ** 31));
-      const driver = await createDriver(spec, { model, env: shell.env, clock: shell.clock, random });
-      try {
-        const facts = await driver.probe(signal);
-        const context =
-          facts.contextTokens === null ? "context unknown" : `context ${facts.contextTokens} tokens`;
-        const can = facts.can.length === 0 ? "" : `; beside sampling it can do ${facts.can.join(", ")}`;
-        return `serves "${facts.model}", ${context}, ${facts.concurrency} rollouts at once${can}`;
-      } finally {
-        await driver.close();
+      const options = { model, env: shell.env, clock: shell.clock, random };
+      if ("url" in spec) {
+        const driver = createHttpHostDriver(spec, options);
+        return closing(driver, async () => {
+          const report = await driver.report(signal);
+          return { message: factsText(report.facts), report };
+        });
       }
+      const driver = await createDriver(spec, options);
+      return closing(driver, async () => factsText(await driver.probe(signal)));
     },
   };
+}
+
+async function closing<T>(driver: Driver, look: () => Promise<T>): Promise<T> {
+  try {
+    return await look();
+  } finally {
+    await driver.close();
+  }
+}
+
+function factsText(facts: ProbedFacts): string {
+  const context = facts.contextTokens === null ? "context unknown" : `context ${facts.contextTokens} tokens`;
+  const can = facts.can.length === 0 ? "" : `; beside sampling it can do ${facts.can.join(", ")}`;
+  return `serves "${facts.model}", ${context}, ${facts.concurrency} rollouts at once${can}`;
 }
 
 /** A sweep: the file, its problems, and its hosts. A file that is wrong is one finding. */

@@ -1,5 +1,5 @@
 /** `coppice doctor`: what is there, what is missing, and why. Changes nothing. */
-import type { Command } from "commander";
+import { type Command, Option } from "commander";
 import type { HostSpec } from "../../coordinator/sweep.ts";
 import { HOST_DEFAULTS } from "../../coordinator/sweep-file/sweep-schema.ts";
 import {
@@ -13,8 +13,12 @@ import {
   sweepChecks,
 } from "../checks.ts";
 import { EXIT } from "../exit-status.ts";
+import { hostReportLines } from "../host-report.ts";
 import { DEFAULT_REDIS, jsonOption, setOption, tokenOption } from "../options.ts";
 import type { Shell } from "../shell.ts";
+
+const SERVER_ENGINES = ["openai", "vllm", "sglang", "llama-server"] as const;
+type ServerEngine = (typeof SERVER_ENGINES)[number];
 
 interface DoctorOptions {
   readonly sweep?: string;
@@ -22,6 +26,8 @@ interface DoctorOptions {
   readonly redis?: string;
   readonly coordinator?: string;
   readonly host?: string;
+  readonly engine: ServerEngine;
+  readonly model?: string;
   readonly apiKeyEnv?: string;
   readonly tokenEnv: string;
   readonly json: boolean;
@@ -37,7 +43,13 @@ export function doctorCommand(program: Command, shell: Shell, exit: (status: num
     .addOption(setOption())
     .option("--redis <url>", "also check this Redis")
     .option("--coordinator <host:port>", "also check this coordinator")
-    .option("--host <url>", "also check this OpenAI-compatible host")
+    .option("--host <url>", "also check this host: what answers, what it holds, reports and can do")
+    .addOption(
+      new Option("--engine <engine>", "what the host must be; openai: any of them")
+        .choices(SERVER_ENGINES)
+        .default("openai"),
+    )
+    .option("--model <name>", "the model to ask the host for, where it serves several")
     .option("--api-key-env <name>", "environment variable that holds the host's key")
     .addOption(tokenOption())
     .addOption(jsonOption())
@@ -49,7 +61,8 @@ async function examine(options: DoctorOptions, shell: Shell): Promise<number> {
   for (const check of await checksOf(options, shell)) {
     const finding = await lookAt(check, shell);
     isMissing ||= finding.state === "missing";
-    shell.out(options.json ? JSON.stringify(finding) : findingLine(finding));
+    if (options.json) shell.out(JSON.stringify(finding));
+    else for (const line of findingLines(finding)) shell.out(line);
   }
   return isMissing ? EXIT.wrong : EXIT.settled;
 }
@@ -60,17 +73,18 @@ async function checksOf(options: DoctorOptions, shell: Shell): Promise<readonly 
     ...localChecks(shell),
     redisCheck(redis ?? DEFAULT_REDIS, shell, redis !== undefined),
     ...(coordinator === undefined ? [] : [coordinatorCheck({ coordinator, tokenEnv }, shell)]),
-    ...(host === undefined ? [] : [hostCheck(openaiHost(host, options.apiKeyEnv ?? null), null, shell)]),
+    ...(host === undefined ? [] : [hostCheck(serverHost(host, options), options.model ?? null, shell)]),
     ...(sweep === undefined ? [] : await sweepChecks(sweep, set, shell)),
   ];
 }
 
-function openaiHost(url: string, apiKeyEnv: string | null): HostSpec {
-  return { engine: "openai", id: url, url, api_key_env: apiKeyEnv, ...HOST_DEFAULTS.openai };
+function serverHost(url: string, { engine, apiKeyEnv }: DoctorOptions): HostSpec {
+  return { engine, id: url, url, api_key_env: apiKeyEnv ?? null, ...HOST_DEFAULTS.openai };
 }
 
-function findingLine({ check, state, message }: Finding): string {
+function findingLines({ check, state, message, report }: Finding): readonly string[] {
   const shown = state === "optional" ? "absent" : state;
   const note = state === "optional" ? " (optional)" : "";
-  return `${shown.padEnd(8)} ${check}${note}: ${message}`;
+  const line = `${shown.padEnd(8)} ${check}${note}: ${message}`;
+  return report === undefined ? [line] : [line, ...hostReportLines(report)];
 }

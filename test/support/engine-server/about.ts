@@ -80,11 +80,12 @@ function sglangMetrics({ running, computed, cached, generated }: EngineState): s
   return [...lines, ""].join("\n");
 }
 
-function llamaMetrics({ running, computed, generated }: EngineState): string {
+function llamaMetrics({ running, computed, cached, generated }: EngineState): string {
   return [
     "# HELP llamacpp:prompt_tokens_total Number of prompt tokens processed.",
     "# TYPE llamacpp:prompt_tokens_total counter",
     `llamacpp:prompt_tokens_total ${computed}`,
+    `llamacpp:prompt_tokens_cached_total ${cached}`,
     `llamacpp:tokens_predicted_total ${generated}`,
     `llamacpp:requests_processing ${running}`,
     "llamacpp:requests_deferred 0",

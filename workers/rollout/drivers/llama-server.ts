@@ -146,6 +146,8 @@ async function readLlama(ask: AskHost, signal: AbortSignal): Promise<EngineReadi
     // Gone from newer builds, which say nothing of the kind.
     kvUsage: mostOf(samplesOf(metrics, ["llamacpp:kv_cache_usage_ratio"])),
     promptTokensComputed: of("prompt_tokens_total"),
+    // Builds of 2026 have it.
+    promptTokensCached: of("prompt_tokens_cached_total"),
     generatedTokens: of("tokens_predicted_total"),
   };
 }
