@@ -42,6 +42,7 @@ const ONLY_IN: Readonly<Record<string, readonly string[]>> = {
   "prom-client": ["services/runtime/metrics.ts"],
   "node-llama-cpp": ["workers/rollout/drivers/embedded", "services/cli/commands/doctor"],
   zod: ["services/coordinator"],
+  "@msgpack/msgpack": ["workers/rollout/drivers/kv-events"],
   "hyparquet-writer": ["services/export"],
 };
 

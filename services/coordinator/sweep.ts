@@ -48,23 +48,32 @@ export type HostSpec =
       readonly reproducible: boolean;
       readonly speculative_tokens: number;
     }
-  | {
-      readonly engine: "openai" | "vllm" | "sglang" | "llama-server";
-      readonly id: string;
-      readonly url: string;
-      readonly api_key_env: string | null;
-      /** Null: the sweep's. */
-      readonly model: string | null;
-      /** Rollouts at once; auto: found while the host works. */
-      readonly concurrency: number | "auto";
-      readonly timeout_ms: number;
-    }
+  | ServerSpec
   | {
       readonly engine: "replay";
       readonly id: string;
       readonly records: string;
       readonly concurrency: number;
     };
+
+/** A host that is spoken to over HTTP. */
+export type ServerSpec = {
+  readonly id: string;
+  readonly url: string;
+  readonly api_key_env: string | null;
+  /** Null: the sweep's. */
+  readonly model: string | null;
+  /** Rollouts at once; auto: found while the host works. */
+  readonly concurrency: number | "auto";
+  readonly timeout_ms: number;
+} & (
+  | { readonly engine: "openai" | "llama-server" }
+  | {
+      readonly engine: "vllm" | "sglang";
+      /** Where it publishes its KV events; null: they are not followed. */
+      readonly kv_events: string | null;
+    }
+);
 
 /** A problem as the sweep's files give it, already valid. */
 export interface Problem {

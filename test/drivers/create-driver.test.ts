@@ -31,8 +31,8 @@ describe("createDriver", () => {
         speculative_tokens: 0,
       },
       { ...openai, api_key_env: null },
-      { ...openai, api_key_env: null, engine: "vllm", concurrency: "auto" },
-      { ...openai, api_key_env: null, engine: "sglang" },
+      { ...openai, api_key_env: null, engine: "vllm", concurrency: "auto", kv_events: "tcp://gpu1:5557" },
+      { ...openai, api_key_env: null, engine: "sglang", kv_events: null },
       { ...openai, api_key_env: null, engine: "llama-server" },
     ];
     const specs: readonly DriverSpec[] = hosts;

@@ -101,6 +101,16 @@ describe("a sweep file that is right", () => {
       expect(() => resolve(withHost(wrong))).toThrow(/hosts\.0\.concurrency: expected/);
   });
 
+  test("only engines that publish KV events may say where", () => {
+    const withHost = (engine: string, address: string) =>
+      `${GOOD}hosts: [{ engine: ${engine}, url: "http://gpu1:8000", kv_events: "${address}" }]\n`;
+    expect(resolve(withHost("vllm", "tcp://gpu1:5557")).sweep.hosts).toMatchObject([
+      { engine: "vllm", kv_events: "tcp://gpu1:5557" },
+    ]);
+    expect(() => resolve(withHost("vllm", "tcp://*:5557"))).toThrow(/kv_events: expected an address such as/);
+    expect(() => resolve(withHost("llama-server", "tcp://gpu1:5557"))).toThrow(/kv_events: unknown key/);
+  });
+
   test("written as resolved.yaml it is read back as the same sweep", () => {
     const hosts = `hosts: [{ engine: embedded }, { engine: sglang, url: "http://gpu1:8000", api_key_env: KEY }]\n`;
     const resolved = resolve(

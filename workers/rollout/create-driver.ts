@@ -27,8 +27,17 @@ export type DriverSpec =
   | { readonly engine: "replay"; readonly records: string; readonly concurrency: number };
 
 /** A host that is spoken to over HTTP. */
-export interface HttpHostSpec {
-  readonly engine: "openai" | "vllm" | "sglang" | "llama-server";
+export type HttpHostSpec = ServerSpec &
+  (
+    | { readonly engine: "openai" | "llama-server" }
+    | {
+        readonly engine: "vllm" | "sglang";
+        /** Where it publishes its KV events; null: they are not followed. */
+        readonly kv_events: string | null;
+      }
+  );
+
+interface ServerSpec {
   readonly url: string;
   readonly api_key_env: string | null;
   /** The model to use of this host; null: that of `CreateDriverOptions`. */
@@ -93,6 +102,7 @@ export function createHttpHostDriver(spec: HttpHostSpec, options: CreateDriverOp
     concurrency: spec.concurrency,
     clock: options.clock,
     random: options.random,
+    kvEvents: "kv_events" in spec ? spec.kv_events : null,
     limits: { idleMs: spec.timeout_ms },
     ...(options.log === undefined ? {} : { log: options.log }),
   };

@@ -79,7 +79,9 @@ async function checksOf(options: DoctorOptions, shell: Shell): Promise<readonly 
 }
 
 function serverHost(url: string, { engine, apiKeyEnv }: DoctorOptions): HostSpec {
-  return { engine, id: url, url, api_key_env: apiKeyEnv ?? null, ...HOST_DEFAULTS.openai };
+  const host = { id: url, url, api_key_env: apiKeyEnv ?? null, ...HOST_DEFAULTS.openai };
+  if (engine === "vllm" || engine === "sglang") return { ...host, engine, kv_events: null };
+  return { ...host, engine };
 }
 
 function findingLines({ check, state, message, report }: Finding): readonly string[] {

@@ -43,6 +43,7 @@ interface WorkerOptions {
   readonly speculativeTokens?: number;
   readonly concurrency?: number | "auto";
   readonly timeout?: number;
+  readonly kvEvents?: string;
   readonly wait: number;
   readonly id?: string;
   readonly coordinator: string;
@@ -73,6 +74,10 @@ export function workerCommand(program: Command, shell: Shell, exit: (status: num
       wholeNumberOrAuto,
     )
     .option("--timeout <duration>", "servers: longest silence within a request", duration)
+    .option(
+      "--kv-events <address>",
+      "vllm, sglang: where it publishes its KV events, such as tcp://gpu1:5557",
+    )
     .addOption(
       new Option("--wait <duration>", "how long to wait for a host that is not up yet")
         .argParser(duration)
@@ -144,6 +149,7 @@ function hostOf(options: WorkerOptions, shell: Shell): HostSpec {
     speculative_tokens: options.speculativeTokens,
     concurrency: options.concurrency,
     timeout_ms: options.timeout,
+    kv_events: options.kvEvents,
     id: options.id,
   };
   const host = Object.fromEntries(Object.entries(given).filter(([, value]) => value !== undefined));

@@ -155,6 +155,19 @@ const concurrency = z
   })
   .describe("Rollouts at once; auto: found while the host works");
 
+/** What every host has that is spoken to over HTTP. */
+const serverShape = {
+  id: name.optional(),
+  url: z.url({ protocol: /^https?$/, error: (issue) => urlError(issue.input) }),
+  api_key_env: filledText.nullable().default(null),
+  model: filledText
+    .nullable()
+    .default(HOST_DEFAULTS.openai.model)
+    .describe("The model to use of this host; the sweep's when absent"),
+  concurrency: concurrency.default(HOST_DEFAULTS.openai.concurrency),
+  timeout_ms: count.default(HOST_DEFAULTS.openai.timeout_ms),
+};
+
 /** A host of a sweep, or of a worker's command line. */
 export const hostSchema = z.discriminatedUnion(
   "engine",
@@ -174,17 +187,16 @@ export const hostSchema = z.discriminatedUnion(
         .default(HOST_DEFAULTS.embedded.speculative_tokens)
         .describe("Longest draft, looked up in the text so far, that is evaluated at once; 0 is off"),
     }),
+    section({ engine: z.enum(["openai", "llama-server"]), ...serverShape }),
     section({
-      engine: z.enum(["openai", "vllm", "sglang", "llama-server"]),
-      id: name.optional(),
-      url: z.url({ protocol: /^https?$/, error: (issue) => urlError(issue.input) }),
-      api_key_env: filledText.nullable().default(null),
-      model: filledText
+      engine: z.enum(["vllm", "sglang"]),
+      ...serverShape,
+      kv_events: z
+        .string()
+        .regex(/^tcp:\/\/[^/*]+:\d{1,5}$/, "expected an address such as tcp://gpu1:5557")
         .nullable()
-        .default(HOST_DEFAULTS.openai.model)
-        .describe("The model to use of this host; the sweep's when absent"),
-      concurrency: concurrency.default(HOST_DEFAULTS.openai.concurrency),
-      timeout_ms: count.default(HOST_DEFAULTS.openai.timeout_ms),
+        .default(null)
+        .describe("Where the engine publishes its KV events; null: they are not followed"),
     }),
     section({
       engine: z.literal("replay"),

@@ -34,6 +34,7 @@ import { type AbortFinding, checkAbort } from "./abort-check.ts";
 import { CompletionReader, type CompletionListener } from "./completion-reader.ts";
 import { CONCURRENCY_MAX, type Concurrency, concurrencyOf } from "./concurrency.ts";
 import type { CompletionRequest, Dialect, Speech } from "./dialect.ts";
+import { type KvEventCounts, type KvEventLimits, KvEventStream } from "../kv-events/kv-event-stream.ts";
 import { createHostTokenizer, type HostTokenizer } from "./host-tokenizer.ts";
 import { likelihoodByEcho, likelihoodByTokens } from "./likelihood.ts";
 import { DEFAULT_HTTP_HOST_LIMITS, type HttpHostLimits } from "./limits.ts";
@@ -52,17 +53,22 @@ export interface HttpHostOptions {
   /** The key itself; sent as a bearer token. */
   readonly apiKey: string | null;
   readonly concurrency: Concurrency;
+  /** Where the engine publishes its KV events (tcp://gpu1:5557); absent or null: they are not followed. */
+  readonly kvEvents?: string | null;
   readonly clock: Clock;
   /** For the jitter of back-offs, and names of requests. */
   readonly random: Random;
   readonly log?: Log;
   readonly limits?: Partial<HttpHostLimits>;
+  readonly kvEventLimits?: Partial<KvEventLimits>;
 }
 
 /** A driver that can tell more of its host than the work needs. */
 export interface HttpHostDriver extends Driver {
   /** Probes the host and says all that was found. Rejects as `probe` does. */
   report(signal: AbortSignal): Promise<ProbeReport>;
+  /** What came of the KV events since the first probe; null where they are not followed. */
+  kvEvents(): KvEventCounts | null;
 }
 
 export interface HttpEngine {
@@ -88,6 +94,7 @@ export function createHttpHost(of: HttpEngine, options: HttpHostOptions): HttpHo
     score: (request, signal) => host.score(request, signal),
     likelihood: (request, signal) => host.likelihood(request, signal),
     reward: (request, signal) => host.reward(request, signal),
+    kvEvents: () => host.kvEvents(),
     close: () => host.close(),
   };
 }
@@ -106,6 +113,7 @@ class HttpHost implements HttpHostDriver {
   #requests = 0;
   #probed: Host | null = null;
   #abort: AbortFinding | null = null;
+  #events: KvEventStream | null = null;
 
   constructor(of: HttpEngine, options: HttpHostOptions) {
     this.engine = of.engine;
@@ -136,6 +144,10 @@ class HttpHost implements HttpHostDriver {
     const ask = this.#within(this.#limits.signalsMs);
     const both = this.#either(signal);
     return this.#signals.read(() => host.speech.read(ask, both), both);
+  }
+
+  kvEvents(): KvEventCounts | null {
+    return this.#events?.counts() ?? null;
   }
 
   sample(request: SampleRequest, signal: AbortSignal): Promise<SampleAnswer> {
@@ -172,11 +184,11 @@ class HttpHost implements HttpHostDriver {
     });
   }
 
-  close(): Promise<void> {
-    if (this.#closing.signal.aborted) return Promise.resolve();
+  async close(): Promise<void> {
+    if (this.#closing.signal.aborted) return;
     this.#closing.abort(new CoppiceError("cancelled", `the driver of ${this.#root} is closed`));
     this.#agent.destroy();
-    return Promise.resolve();
+    await this.#events?.close();
   }
 
   /** Asks with this limit of silence. */
@@ -221,8 +233,22 @@ class HttpHost implements HttpHostDriver {
     const hostTokenizer =
       hasTokens && speech.tokenizer !== null ? createHostTokenizer(this.#asking, speech.tokenizer) : null;
     this.#probed = { ...found, hostTokenizer };
+    this.#followEvents();
     await this.#checkAbort(this.#probed, signal);
     return this.#probed;
+  }
+
+  #followEvents(): void {
+    const { kvEvents = null, clock, random, log, kvEventLimits } = this.#options;
+    if (kvEvents === null || this.#events !== null || this.#closing.signal.aborted) return;
+    this.#events = new KvEventStream({
+      endpoint: kvEvents,
+      clock,
+      random,
+      onClear: () => this.#signals.cleared(),
+      ...(log === undefined ? {} : { log }),
+      ...(kvEventLimits === undefined ? {} : { limits: kvEventLimits }),
+    });
   }
 
   /** Once for a host: it costs tokens, and a host that is busy cannot be told by it. */
