@@ -294,6 +294,72 @@ describe("how an engine is doing", () => {
   });
 });
 
+describe("a host that fails", () => {
+  const failures = [
+    [
+      "refuses for want of room",
+      { kind: "status", status: 429 },
+      "resource_exhausted",
+      /found 429 \(status 429\)/,
+    ],
+    ["is not up", { kind: "status", status: 503 }, "unavailable", /found 503 \(status 503\)/],
+    ["cuts the connection", { kind: "disconnect" }, "unavailable", /found no connection/],
+    [
+      "ends without an end",
+      { kind: "truncate" },
+      "data_loss",
+      /expected a finish_reason at the end of the stream/,
+    ],
+    [
+      "sends half a chunk",
+      { kind: "malformed-chunk" },
+      "data_loss",
+      /expected JSON, found \{"choices": \[\{"te/,
+    ],
+    ["reports an error inside", { kind: "error-chunk" }, "unavailable", /found the error EngineCore died/],
+    [
+      "is silent",
+      { kind: "silent" },
+      "deadline_exceeded",
+      /expected a word at least every 100 ms, found silence/,
+    ],
+    [
+      "answers as something else",
+      { kind: "body", type: "text/html", body: "<html>nginx" },
+      "data_loss",
+      /expected a stream of events, found <html>nginx/,
+    ],
+    [
+      "streams something else",
+      { kind: "body", type: "text/event-stream", body: 'data: {"type":"ping"}\n\n' },
+      "data_loss",
+      /expected a c.*"(choices|text|content)", found \{"type":"ping"\}/,
+    ],
+  ] as const;
+  const paths = {
+    vllm: "/v1/completions",
+    sglang: "/generate",
+    "llama-server": "/completion",
+    other: "/v1/completions",
+  };
+  for (const [what, how, code, message] of failures) {
+    it(`is told by its address and by what went wrong, and is tried again: ${what}`, async () => {
+      for (const kind of [...KINDS, "other"] as const) {
+        const { server, driver } = await open(
+          { kind },
+          { limits: { ...LIMITS, retriesMax: 0, idleMs: 100 } },
+        );
+        await driver.probe(never);
+        server.misbehave(how, 1);
+        const failed: unknown = await driver.sample(request, never).catch((error: unknown) => error);
+        expect(failed).toMatchObject({ code, isRetryable: true, message: expect.stringMatching(message) });
+        expect(String(failed)).toContain(`from ${server.url}${paths[kind]}`);
+        expect((await driver.sample(request, never)).result.kind).toBe("rollout");
+      }
+    });
+  }
+});
+
 describe("SGLang's native route", () => {
   it("is asked in its own words", async () => {
     const { driver, sent } = await open({ kind: "sglang" });

@@ -9,8 +9,11 @@ import type { HttpHostLimits } from "./limits.ts";
 /** `unknown`: it does not say what it runs, or runs something else. */
 export type AbortFinding = "stops" | "goes-on" | "unknown";
 
-/** Tokens of the rollout that is left: more than any host makes within the limit of the check, where its context has room. */
-export const LEFT_TOKENS_MAX = 8_192;
+/**
+ * Tokens of the rollout that is left: more than a model of a useful size makes within the limit of the check, and all that it
+ * costs where the host goes on.
+ */
+const LEFT_TOKENS_MAX = 2_048;
 
 export interface AbortCheck {
   readonly read: (signal: AbortSignal) => Promise<EngineReading>;
