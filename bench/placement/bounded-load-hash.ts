@@ -1,6 +1,6 @@
 /**
- * Consistent hashing with bounded loads, KubeAI's `PrefixHash`: the hash of the prompt's first 100 characters on a ring of
- * 256 points a host; from there the first host whose load is at most 1.25 * (total + 1) / hosts.
+ * Consistent hashing with bounded loads, KubeAI's `PrefixHash`: the hash of the prompt's first 100 characters
+ * on a ring of 256 points a host; from there the first host whose load is at most 1.25 * (total + 1) / hosts.
  */
 import { createHash } from "node:crypto";
 import {

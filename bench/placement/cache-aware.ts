@@ -1,11 +1,15 @@
 /**
- * The policy `cache_aware` of the SGLang router (sgl-model-gateway, SMG): model_gateway/src/policies/cache_aware.rs.
+ * The policy `cache_aware` of the SGLang router (sgl-model-gateway, SMG):
+ * model_gateway/src/policies/cache_aware.rs.
  *
- * 1. The pool is imbalanced when max - min > absolute AND max > relative * min, in requests in flight. Then the least loaded
- *    host (tie: fewest routed) takes the request, which is put into the tree for it all the same.
- * 2. Else, if more than `threshold` of the prompt's characters match the tree: the host that last used the deepest match.
+ * 1. The pool is imbalanced when max - min > absolute AND max > relative * min, in requests in flight. Then
+ *    the least loaded host (tie: fewest routed) takes the request, which is put into the tree for it all the
+ *    same.
+ * 2. Else, if more than `threshold` of the prompt's characters match the tree: the host that last used the
+ *    deepest match.
  * 3. Else the least loaded host. In both cases the prompt is put into the tree for it.
- * 4. At every eviction interval each host's part of the tree is cut to its size by removing its least recently used leaves.
+ * 4. At every eviction interval each host's part of the tree is cut to its size by removing its least
+ *    recently used leaves.
  */
 import { HostTree } from "./host-tree.ts";
 import { leastLoaded, type Router, type RouterFactory, type RouterPlace } from "./router.ts";

@@ -5,8 +5,8 @@ import type { PathPiece } from "../../services/planner/synthetic-task.ts";
 const CHUNKS_OF_PIECE_MAX = 2 ** 14;
 
 /**
- * Chunks from the beginning, each as a number that is equal for equal prompts up to its end: it is told by the piece in which
- * it ends. @param isLastPartial Whether what is left at the end counts as a chunk.
+ * Chunks from the beginning, each as a number that is equal for equal prompts up to its end: it is told by
+ * the piece in which it ends. @param isLastPartial Whether what is left at the end counts as a chunk.
  */
 export function chunksOf(
   pieces: readonly PathPiece[],

@@ -1,7 +1,8 @@
 /**
- * A client in front of a router: so many requests in flight, each routed and sent to its host the moment that it may go. What
- * waits goes in the order in which it came, as in a program that awaits everything at once behind a semaphore (`arrival`), or
- * the oldest problem first (`depth-first`): the order that makes a cache's work easiest (RadixAttention, theorem 3.1).
+ * A client in front of a router: so many requests in flight, each routed and sent to its host the moment that
+ * it may go. What waits goes in the order in which it came, as in a program that awaits everything at once
+ * behind a semaphore (`arrival`), or the oldest problem first (`depth-first`): the order that makes a cache's
+ * work easiest (RadixAttention, theorem 3.1).
  */
 import { EventQueue } from "../../services/planner/event-queue.ts";
 import type { Placer, PlacerCluster, RequestOutcome } from "../../services/planner/placer.ts";
@@ -41,7 +42,10 @@ export class RouterClient implements Placer {
     });
   }
 
-  /** All problems run from the start; depth-first, one that is not begun asks for nothing yet, so it can begin later. */
+  /**
+   * All problems run from the start; depth-first, one that is not begun asks for nothing yet, so it can begin
+   * later.
+   */
   wants(): number {
     if (this.#order === "arrival") return Infinity;
     return this.#isWaiting.size === 0 && this.#inFlightAll < this.#window ? 1 : 0;

@@ -1,6 +1,6 @@
 /**
- * The radix tree of a cache-aware router: which hosts were sent which beginnings of prompts. Pieces stand for their
- * characters: two prompts differ from the first character of the first piece in which they differ.
+ * The radix tree of a cache-aware router: which hosts were sent which beginnings of prompts. Pieces stand for
+ * their characters: two prompts differ from the first character of the first piece in which they differ.
  */
 import { EventQueue } from "../../services/planner/event-queue.ts";
 import type { PathPiece } from "../../services/planner/synthetic-task.ts";

@@ -3,10 +3,10 @@
  *
  *     2 * matched blocks / all blocks  +  1 * (1 - KV usage)  +  1 * (most waiting - waiting) / (most - least waiting)
  *
- * equal ones at random. Matches come from one of its two producers. `precise`: from the hosts' KV events, that is, what they
- * have computed and generated, block by block; what is sent at once with a prompt that is new matches nothing yet. `approximate`:
- * from what was sent to each host, in blocks of 64 tokens, the last 31,250 of them. Metrics are fresh here, which favours it: the
- * real ones are polled.
+ * equal ones at random. Matches come from one of its two producers. `precise`: from the hosts' KV events,
+ * that is, what they have computed and generated, block by block; what is sent at once with a prompt that is
+ * new matches nothing yet. `approximate`: from what was sent to each host, in blocks of 64 tokens, the last
+ * 31,250 of them. Metrics are fresh here, which favours it: the real ones are polled.
  */
 import { createRandom } from "../../services/runtime/random.ts";
 import { chunksOf } from "./chunks.ts";

@@ -1,7 +1,8 @@
 /**
- * The policy `prefixaware` of vLLM's production stack: src/vllm_router/routers/routing_logic.py, prefix/hashtrie.py. A trie
- * over chunks of 128 characters, each node with the set of hosts that were sent it. Walk down while some host of the set is
- * left; take one of those at random; put the prompt into the trie for it. Nothing is evicted, and load has no say.
+ * The policy `prefixaware` of vLLM's production stack: src/vllm_router/routers/routing_logic.py,
+ * prefix/hashtrie.py. A trie over chunks of 128 characters, each node with the set of hosts that were sent
+ * it. Walk down while some host of the set is left; take one of those at random; put the prompt into the trie
+ * for it. Nothing is evicted, and load has no say.
  */
 import { createRandom } from "../../services/runtime/random.ts";
 import { chunksOf } from "./chunks.ts";

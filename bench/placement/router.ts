@@ -2,7 +2,10 @@
 import type { PathPiece } from "../../services/planner/synthetic-task.ts";
 
 export interface RoutedRequest {
-  /** The prompt. A piece of t tokens counts as t * CHARS_PER_TOKEN characters where a rule is about characters. */
+  /**
+   * The prompt. A piece of t tokens counts as t * CHARS_PER_TOKEN characters where a rule is about
+   * characters.
+   */
   readonly pieces: readonly PathPiece[];
   readonly promptTokens: number;
   /** The problem that it belongs to, where a client says so in a header. */
@@ -26,7 +29,9 @@ export interface RouterPlace {
 export interface Router {
   /** The number of the host. */
   route(request: RoutedRequest): number;
-  /** A host has said that it holds this path: what it has computed, and later what it has generated behind it. */
+  /**
+   * A host has said that it holds this path: what it has computed, and later what it has generated behind it.
+   */
   computed?(pieces: readonly PathPiece[], host: number): void;
   /** The client has said that a problem is over. */
   sessionEnded?(session: number): void;
@@ -36,7 +41,10 @@ export type RouterFactory = (place: RouterPlace) => Router;
 
 export const CHARS_PER_TOKEN = 4;
 
-/** The host with the fewest requests in flight; among equals the one that was routed the fewest, then the lowest number. */
+/**
+ * The host with the fewest requests in flight; among equals the one that was routed the fewest, then the
+ * lowest number.
+ */
 export function leastLoaded({ hosts, inFlight, routed }: RouterPlace): number {
   let best = 0;
   for (let host = 1; host < hosts; host++) {

@@ -1,6 +1,7 @@
 /**
- * A new session goes to the host with the fewest active sessions and stays there until the client says that it is over:
- * vllm-router's `sticky_least_loaded` with its `/finish_session` (prime-rl #3563, SkyRL #1791). The session is the problem.
+ * A new session goes to the host with the fewest active sessions and stays there until the client says that
+ * it is over: vllm-router's `sticky_least_loaded` with its `/finish_session` (prime-rl #3563, SkyRL #1791).
+ * The session is the problem.
  */
 import type { Router, RouterPlace } from "./router.ts";
 

@@ -1,6 +1,6 @@
 /**
- * The workloads of the placement benchmark: real strategies over synthetic problems, on hosts like an H100 with an 8B model. Some
- * have ample KV memory, some so little that the order decides what stays cached.
+ * The workloads of the placement benchmark: real strategies over synthetic problems, on hosts like an H100
+ * with an 8B model. Some have ample KV memory, some so little that the order decides what stays cached.
  */
 import { around } from "../../services/planner/lengths.ts";
 import type { Answerer, TaskShape } from "../../services/planner/synthetic-task.ts";
@@ -16,15 +16,21 @@ export interface Workload {
   /** The problem's place in the sweep -> what its task is like: problems of different kinds take turns. */
   readonly shapes: readonly TaskShape[];
   readonly kvCapacityTokens: number;
-  /** What limits it: decoding with ample KV memory, prefilling, or KV memory too small for what a client opens at once. */
+  /**
+   * What limits it: decoding with ample KV memory, prefilling, or KV memory too small for what a client opens
+   * at once.
+   */
   readonly limit: "decode" | "prefill" | "kv";
-  /** Problems to a host, beside what the cluster's size says; 1 is usual. */
-  readonly problemsFactor: number;
 }
 
 const ROOT_TOKENS = 1_024;
 const AMPLE_KV_TOKENS = 400_000;
 const TIGHT_KV_TOKENS = 60_000;
+/** Whether everything is asked at once, so that both clients send the same requests in the same order. */
+export function isAskedAtOnce({ shapes }: Workload): boolean {
+  return shapes.every(({ strategy, outcome }) => !strategy.extendsRollouts && outcome.at === "elsewhere");
+}
+
 /** What a verifier off the hosts takes, and a step sampled by others. */
 const ELSEWHERE: Answerer = { at: "elsewhere", ms: 20 };
 const SAMPLED_ELSEWHERE: Answerer = { at: "elsewhere", ms: 1_000 };
@@ -82,7 +88,6 @@ export const WORKLOADS: readonly Workload[] = [
     shapes: [bestOf64],
     kvCapacityTokens: AMPLE_KV_TOKENS,
     limit: "decode",
-    problemsFactor: 1,
   },
   {
     name: "long prompts",
@@ -90,7 +95,6 @@ export const WORKLOADS: readonly Workload[] = [
     shapes: [longPrompts],
     kvCapacityTokens: AMPLE_KV_TOKENS,
     limit: "prefill",
-    problemsFactor: 1,
   },
   {
     name: "beam, ample KV",
@@ -98,7 +102,6 @@ export const WORKLOADS: readonly Workload[] = [
     shapes: [beam],
     kvCapacityTokens: AMPLE_KV_TOKENS,
     limit: "decode",
-    problemsFactor: 1,
   },
   {
     name: "beam, tight KV",
@@ -106,7 +109,6 @@ export const WORKLOADS: readonly Workload[] = [
     shapes: [beam],
     kvCapacityTokens: TIGHT_KV_TOKENS,
     limit: "kv",
-    problemsFactor: 0.5,
   },
   {
     name: "beam, long, tight KV",
@@ -114,7 +116,6 @@ export const WORKLOADS: readonly Workload[] = [
     shapes: [{ ...beam, problem: around(4_096, { spread: 0.3 }) }],
     kvCapacityTokens: 150_000,
     limit: "kv",
-    problemsFactor: 0.5,
   },
   {
     name: "MCTS",
@@ -122,7 +123,6 @@ export const WORKLOADS: readonly Workload[] = [
     shapes: [tree],
     kvCapacityTokens: AMPLE_KV_TOKENS,
     limit: "decode",
-    problemsFactor: 2,
   },
   {
     name: "process reward only",
@@ -130,7 +130,6 @@ export const WORKLOADS: readonly Workload[] = [
     shapes: [{ ...beam, sampling: SAMPLED_ELSEWHERE, process: READ }],
     kvCapacityTokens: AMPLE_KV_TOKENS,
     limit: "prefill",
-    problemsFactor: 1,
   },
   {
     name: "process reward, tight KV",
@@ -138,7 +137,6 @@ export const WORKLOADS: readonly Workload[] = [
     shapes: [{ ...beam, sampling: SAMPLED_ELSEWHERE, process: READ }],
     kvCapacityTokens: TIGHT_KV_TOKENS,
     limit: "kv",
-    problemsFactor: 1,
   },
   {
     name: "reward model",
@@ -149,7 +147,6 @@ export const WORKLOADS: readonly Workload[] = [
     ],
     kvCapacityTokens: AMPLE_KV_TOKENS,
     limit: "decode",
-    problemsFactor: 1,
   },
   {
     name: "mixed",
@@ -157,6 +154,5 @@ export const WORKLOADS: readonly Workload[] = [
     shapes: [bestOf64, beam, tree, votes],
     kvCapacityTokens: 200_000,
     limit: "decode",
-    problemsFactor: 1,
   },
 ];

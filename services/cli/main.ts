@@ -8,6 +8,7 @@ import { coordinatorCommand } from "./commands/coordinator.ts";
 import { doctorCommand } from "./commands/doctor.ts";
 import { exportCommand } from "./commands/export.ts";
 import { listCommand } from "./commands/list.ts";
+import { planCommand } from "./commands/plan.ts";
 import { runCommand } from "./commands/run.ts";
 import { schemaCommand } from "./commands/schema.ts";
 import { scoreCommand } from "./commands/score.ts";
@@ -39,6 +40,7 @@ const program = new Command("coppice")
 
 const commands = [
   runCommand,
+  planCommand,
   submitCommand,
   watchCommand,
   listCommand,

@@ -28,7 +28,15 @@ export interface ClusterResult {
   /** Sequences that a host ran, over the whole time; and the share of the time in which it ran any. */
   readonly runningMean: number;
   readonly busyShare: number;
-  /** Tasks that were open (their first request sent, not settled) per host: at most, and over the whole time. */
+  /**
+   * Share of the KV cache that running sequences held, over the whole time and all hosts, and the most of any
+   * host.
+   */
+  readonly kvUsageMean: number;
+  readonly kvUsageMax: number;
+  /**
+   * Tasks that were open (their first request sent, not settled) per host: at most, and over the whole time.
+   */
   readonly openMax: number;
   readonly openMean: number;
   readonly bounds: Bounds;
@@ -94,7 +102,7 @@ export class ResultBook {
       signals.reduce((total, signal) => total + pick(signal), 0);
     const loads = signals.map((signal) => signal.promptTokensComputed + signal.completionTokens);
     const meanLoad = loads.reduce((total, load) => total + load, 0) / loads.length;
-    const hostMs = Math.max(nowMs, Number.MIN_VALUE) * hosts.length;
+    const hostMs = Math.max(nowMs, 1e-9) * hosts.length;
     const tasks = this.#settledMs.length;
     return {
       tasks,
@@ -107,8 +115,10 @@ export class ResultBook {
       taskMs: quantilesOf(this.#taskMs),
       settledMs: quantilesOf(this.#settledMs),
       loadMaxToMean: meanLoad === 0 ? 1 : loads.reduce((a, b) => Math.max(a, b), 0) / meanLoad,
-      runningMean: hosts.reduce((total, host) => total + host.running.sequenceMs, 0) / hostMs,
-      busyShare: hosts.reduce((total, host) => total + host.running.busyMs, 0) / hostMs,
+      runningMean: hosts.reduce((total, { past }) => total + past.sequenceMs, 0) / hostMs,
+      busyShare: hosts.reduce((total, { past }) => total + past.busyMs, 0) / hostMs,
+      kvUsageMean: hosts.reduce((total, { past }) => total + past.kvUsageMs, 0) / hostMs,
+      kvUsageMax: hosts.reduce((most, { past }) => Math.max(most, past.kvUsageMax), 0),
       openMax: this.#treesMax / this.#hosts,
       openMean: this.#treeMs / hostMs,
       bounds: this.#bound.bounds({

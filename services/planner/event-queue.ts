@@ -1,4 +1,7 @@
-/** What happens next, in virtual time: a binary heap. Of events at one time, the one that was pushed first comes first (I4). */
+/**
+ * What happens next, in virtual time: a binary heap. Of events at one time, the one that was pushed first
+ * comes first (I4).
+ */
 
 interface Entry<T> {
   readonly atMs: number;

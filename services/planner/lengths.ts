@@ -1,4 +1,7 @@
-/** How long synthetic texts are: a log-normal distribution, as lengths of sampled answers are about. Pure, by seed (I4). */
+/**
+ * How long synthetic texts are: a log-normal distribution, as lengths of sampled answers are about. Pure, by
+ * seed (I4).
+ */
 import { createRandom, type Random } from "../runtime/random.ts";
 
 export interface Lengths {
@@ -27,7 +30,9 @@ export function drawLength({ mean, spread, max }: Lengths, random: Random): numb
   return Math.max(1, Math.min(Math.round(tokens), Math.floor(max)));
 }
 
-/** A source of chance for a name: the same for equal seeds and names. Cheap (FNV-1a), for millions of names. */
+/**
+ * A source of chance for a name: the same for equal seeds and names. Cheap (FNV-1a), for millions of names.
+ */
 export function chanceOf(seed: number, name: string): Random {
   let hash = (0x811c9dc5 ^ seed) >>> 0;
   for (let i = 0; i < name.length; i++) hash = Math.imul(hash ^ name.charCodeAt(i), 0x01000193) >>> 0;

@@ -1,6 +1,7 @@
 /**
- * Placement as the virtual cluster sees it: asks come in, and are sent to hosts when and where the placer says so. A router
- * with its client (bench/placement) and the production scheduler are both placers, so they are compared on one cluster.
+ * Placement as the virtual cluster sees it: asks come in, and are sent to hosts when and where the placer
+ * says so. A router with its client (bench/placement) and the production scheduler are both placers, so they
+ * are compared on one cluster.
  */
 import type { SyntheticTask, VirtualRequest } from "./synthetic-task.ts";
 

@@ -1,9 +1,11 @@
 /**
- * A task without a model: a real strategy's program under `Search`, told answers made from a seed. What it asks, and when,
- * has the shape of the real search: texts are unique, their lengths are drawn, scores are uniform, paths end after so
- * many steps. An answer depends on its ask's id alone, never on the order of arrival (I4).
+ * A task without a model: a real strategy's program under `Search`, told answers made from a seed. What it
+ * asks, and when, has the shape of the real search: texts are unique, their lengths are drawn, scores are
+ * uniform, paths end after so many steps. An answer depends on its ask's id alone, never on the order of
+ * arrival (I4).
  *
- * It says of every ask what an inference host would be sent: the pieces of its prompt, by identity, and tokens.
+ * It says of every ask what an inference host would be sent: the pieces of its prompt, by identity, and
+ * tokens.
  */
 import type { Answer, Ask, AskId, Prefix, SampleAsk, VerifyAsk } from "../search/program.ts";
 import { rootPrefix, Search, type Step } from "../search/search.ts";
@@ -18,7 +20,10 @@ export interface PathPiece {
   readonly isGenerated: boolean;
 }
 
-/** Where something is answered: by a host, with so many tokens (0: it only reads), or by others in constant time. */
+/**
+ * Where something is answered: by a host, with so many tokens (0: it only reads), or by others in constant
+ * time.
+ */
 export type Answerer =
   | { readonly at: "hosts"; readonly completionTokens: number }
   | { readonly at: "elsewhere"; readonly ms: number };
@@ -48,8 +53,12 @@ export interface TaskShape {
 }
 
 export interface TaskFacts {
-  /** The place of its problem in the sweep, from 0. */
+  /** Its place among all tasks of the run, from 0. */
   readonly ordinal: number;
+  /**
+   * The place of its problem, whose prompt it shares with other tasks of it; absent: a problem of its own.
+   */
+  readonly problem?: number;
   readonly seed: number;
   /** Null: drawn from the shape. */
   readonly problemTokens?: number | null;
@@ -100,7 +109,11 @@ export class SyntheticTask {
   #pieces = 0;
 
   /** @param nextRequestId Gives ids that are unique among all tasks of the run. */
-  constructor(shape: TaskShape, { ordinal, seed, problemTokens }: TaskFacts, nextRequestId: () => number) {
+  constructor(
+    shape: TaskShape,
+    { ordinal, seed, problemTokens, problem = ordinal }: TaskFacts,
+    nextRequestId: () => number,
+  ) {
     this.shape = shape;
     this.ordinal = ordinal;
     this.#nextRequestId = nextRequestId;
@@ -109,7 +122,7 @@ export class SyntheticTask {
     const tokens = problemTokens ?? drawLength(shape.problem, chance);
     const root = rootPrefix(`problem ${ordinal}`);
     const shared: PathPiece = { id: ROOT_PIECE_ID, tokens: shape.rootTokens, isGenerated: false };
-    const own: PathPiece = { id: this.#pieceId(), tokens, isGenerated: false };
+    const own: PathPiece = { id: problemPieceId(problem), tokens, isGenerated: false };
     this.#paths.set(root, shape.rootTokens > 0 ? [shared, own] : [own]);
     const facts = { id: String(ordinal), prompt: root.text, metadata: {} };
     // Whoever made the shape completed the parameters by the strategy's own declaration.
@@ -246,4 +259,9 @@ export class SyntheticTask {
     const text = `rollout ${ask.id}\n`;
     return this.shape.hasFullTexts ? text.padStart(this.#tokensOf(ask) * CHARS_PER_TOKEN, ".") : text;
   }
+}
+
+/** Below the root's, so that it is no piece of a task. */
+function problemPieceId(problem: number): number {
+  return ROOT_PIECE_ID - 1 - problem;
 }

@@ -1,10 +1,13 @@
 /**
- * A cluster in virtual time: tasks that are real searches with synthetic answers, hosts that are engine models, and a placer
- * between them. Nothing waits, so hours of a cluster take seconds; the same options give the same run (I4).
+ * A cluster in virtual time: tasks that are real searches with synthetic answers, hosts that are engine
+ * models, and a placer between them. Nothing waits, so hours of a cluster take seconds; the same options give
+ * the same run (I4).
  *
  * 1. Time goes from event to event; of events at one time the one that was scheduled first comes first.
- * 2. The placer runs once all events of one time are told, so it sees siblings together, as a coordinator does.
- * 3. An ask is answered once: by its host, by others after a constant time, or never because it is withdrawn (I1).
+ * 2. The placer runs once all events of one time are told, so it sees siblings together, as a coordinator
+ *    does.
+ * 3. An ask is answered once: by its host, by others after a constant time, or never because it is withdrawn
+ *    (I1).
  */
 import type { EngineModelOptions } from "../../workers/rollout/drivers/simulated/engine-model.ts";
 import type { EngineProfile } from "../../workers/rollout/drivers/simulated/engine-profile.ts";
@@ -32,7 +35,9 @@ export interface VirtualClusterOptions {
 /** Rounds of opening and placing at one time before something is taken to go in circles. */
 const ROUNDS_MAX = 1_000_000;
 
-/** @throws Error when tasks are left and nothing will ever happen: the placer holds something back for good. */
+/**
+ * @throws Error when tasks are left and nothing will ever happen: the placer holds something back for good.
+ */
 export function runVirtualCluster(options: VirtualClusterOptions): ClusterResult {
   return new VirtualCluster(options).run();
 }

@@ -1,6 +1,7 @@
 /**
- * A host of the virtual cluster: an engine model, and in front of it a worker that takes from the host's lane, first come
- * first served, as many requests as the host may have at once. Counts what it has been doing over time.
+ * A host of the virtual cluster: an engine model, and in front of it a worker that takes from the host's
+ * lane, first come first served, as many requests as the host may have at once. Counts what it has been doing
+ * over time.
  */
 import {
   EngineModel,
@@ -18,6 +19,15 @@ export interface VirtualHostOptions {
   readonly concurrency: number;
 }
 
+export interface HostPast {
+  /** Sequences times milliseconds that they ran, and milliseconds in which any ran. */
+  readonly sequenceMs: number;
+  readonly busyMs: number;
+  /** Share of the KV cache that running sequences held, times milliseconds, and the most that it was. */
+  readonly kvUsageMs: number;
+  readonly kvUsageMax: number;
+}
+
 interface Waiting {
   readonly request: VirtualRequest;
   readonly priority: number;
@@ -32,6 +42,9 @@ export class VirtualHost {
   #running = 0;
   #runningMs = 0;
   #busyMs = 0;
+  #kv = 0;
+  #kvMs = 0;
+  #kvMax = 0;
 
   constructor({ profile, engine, concurrency }: VirtualHostOptions) {
     this.#engine = new EngineModel(profile, engine);
@@ -47,9 +60,14 @@ export class VirtualHost {
     return this.#engine.nextMs();
   }
 
-  /** Sequences times milliseconds that they ran, and milliseconds in which any ran. */
-  get running(): { readonly sequenceMs: number; readonly busyMs: number } {
-    return { sequenceMs: this.#runningMs, busyMs: this.#busyMs };
+  /** What it has been doing until it was last advanced. */
+  get past(): HostPast {
+    return {
+      sequenceMs: this.#runningMs,
+      busyMs: this.#busyMs,
+      kvUsageMs: this.#kvMs,
+      kvUsageMax: this.#kvMax,
+    };
   }
 
   send(request: VirtualRequest, priority: number, nowMs: number): void {
@@ -93,7 +111,11 @@ export class VirtualHost {
   #count(nowMs: number): void {
     this.#runningMs += this.#running * (nowMs - this.#sinceMs);
     if (this.#running > 0) this.#busyMs += nowMs - this.#sinceMs;
-    this.#running = this.#engine.signals.running;
+    this.#kvMs += this.#kv * (nowMs - this.#sinceMs);
+    const { running, kvUsage } = this.#engine.signals;
+    this.#running = running;
+    this.#kv = kvUsage;
+    this.#kvMax = Math.max(this.#kvMax, kvUsage);
     this.#sinceMs = nowMs;
   }
 }

@@ -1,6 +1,7 @@
 /**
- * The asks of a task that wait for a host, in the order of the coordinator's `Backlog`: deepest paths first, of one depth first
- * come, first served; siblings are taken together. Not the Backlog itself, whose asks carry jobs and reservations.
+ * The asks of a task that wait for a host, in the order of the coordinator's `Backlog`: deepest paths first,
+ * of one depth first come, first served; siblings are taken together. Not the Backlog itself, whose asks
+ * carry jobs and reservations.
  */
 import type { VirtualRequest } from "./synthetic-task.ts";
 

@@ -6,7 +6,10 @@ import { mcts } from "../../services/search/strategies/mcts.ts";
 import { selfRefine } from "../../services/search/strategies/self-refine.ts";
 import { bestOf, shapeOf, tasksOf } from "./tasks.ts";
 
-/** Answers everything a task asks, in the order that `pick` takes from what is open. @returns All that was asked. */
+/**
+ * Answers everything a task asks, in the order that `pick` takes from what is open. @returns All that was
+ * asked.
+ */
 function answerAll(
   task: ReturnType<typeof tasksOf> extends Iterable<infer T> ? T : never,
   pick: (open: readonly VirtualRequest[]) => number = () => 0,
