@@ -61,8 +61,10 @@ function abortText({ abort }: ProbeReport): string {
   }
 }
 
-function priorityText({ priority }: ProbeReport): string {
+function priorityText({ priority, server }: ProbeReport): string {
   if (priority === null) return "none";
+  // Newer releases take a priority without a word, and pass over it, where they order by arrival.
+  if (server === "vllm") return "less goes first, if it runs with --scheduling-policy priority";
   return priority === "lower-first" ? "less goes first" : "more goes first (the sign is turned)";
 }
 

@@ -254,6 +254,22 @@ describe("how an engine is doing", () => {
     });
   }
 
+  it("is read from SGLang's loads where it has no metrics, whichever release it is", async () => {
+    const signals = async (version: string) => {
+      const { driver } = await open({ kind: "sglang", hasMetrics: false, version });
+      await driver.probe(never);
+      return driver.signals(never);
+    };
+    expect(await signals("0.5.23")).toMatchObject({
+      running: 0,
+      waiting: 0,
+      kvUsage: 0,
+      promptTokensComputed: expect.any(Number),
+      promptTokensCached: null,
+    });
+    expect(await signals("0.4.10")).toMatchObject({ running: 0, waiting: 0, kvUsage: null });
+  });
+
   it("counts refusals for want of room, and nothing else", async () => {
     for (const kind of [...KINDS, "other"] as const) {
       const { server, driver } = await open({ kind });
@@ -365,7 +381,7 @@ describe("SGLang's native route", () => {
     const { driver, sent } = await open({ kind: "sglang" });
     await driver.sample({ ...request, sampling: { ...sampling, topK: 5, stop: ["\n"] } }, never);
     expect(sent()).toEqual({
-      rid: expect.stringMatching(/^coppice-[0-9a-f]+-\d+$/),
+      rid: expect.stringMatching(/^coppice-[0-9a-f]+-\d+\.$/),
       text: "4 5 6 10\n",
       sampling_params: {
         temperature: 0.8,
@@ -403,6 +419,14 @@ describe("SGLang's native route", () => {
     await expect
       .poll(() => server.abortRequests.slice(before))
       .toEqual([{ rid: server.requests.at(-1)?.["rid"] }]);
+  });
+
+  it("is given names of which none begins another, since an abort goes to all that begin alike", async () => {
+    const { server, driver } = await open({ kind: "sglang" });
+    for (let n = 0; n < 12; n += 1) await driver.sample(request, never);
+    const names = server.requests.flatMap(({ rid }) => (typeof rid === "string" ? [rid] : []));
+    expect(names.length).toBeGreaterThan(12);
+    for (const name of names) expect(names.filter((each) => each.startsWith(name))).toEqual([name]);
   });
 
   it("says of what kind the failure of a stream is", async () => {

@@ -26,7 +26,9 @@ export function aboutAt(path: string, options: AboutOptions, state: EngineState)
       return path === "/metrics" && options.hasMetrics ? vllmMetrics(state) : null;
     case "sglang":
       if (path === "/server_info") return serverInfo(options);
-      if (path === "/get_load")
+      if (path === "/v1/loads?include=core" && !isOld(options))
+        return { version: options.version, loads: [loadOf(state)] };
+      if (path === "/get_load" && isOld(options))
         return [{ dp_rank: 0, num_reqs: state.running, num_waiting_reqs: 0, num_tokens: 0 }];
       return path === "/metrics" && options.hasMetrics ? sglangMetrics(state) : null;
     case "llama-server":
@@ -42,6 +44,23 @@ export function aboutAt(path: string, options: AboutOptions, state: EngineState)
     case "other":
       return null;
   }
+}
+
+/** SGLang before it had /v1/loads. */
+function isOld({ version }: AboutOptions): boolean {
+  return version.startsWith("0.4.");
+}
+
+function loadOf({ running, computed }: EngineState): unknown {
+  return {
+    dp_rank: 0,
+    num_running_reqs: running,
+    num_waiting_reqs: 0,
+    max_total_num_tokens: 20_480,
+    token_usage: running / 100,
+    cache_hit_rate: 0,
+    total_prefill_uncached_tokens: computed,
+  };
 }
 
 function vllmMetrics({ running, computed, cached, generated, startedS }: EngineState): string {

@@ -38,6 +38,7 @@ import {
   fieldsOf,
   firstOf,
   idsOf,
+  numbersOf,
   objectIn,
   parseJson,
   shown,
@@ -242,26 +243,45 @@ function ranks(metrics: MetricSamples, name: string, labels: Readonly<Record<str
   return isRanked ? mostByLabel(samples, "dp_rank") : samples;
 }
 
-/** GET /get_load: [{dp_rank, num_reqs, num_waiting_reqs, num_tokens}, ...], the requests that wait among `num_reqs`. */
+/** Without a flag: GET /v1/loads, one entry for each data-parallel rank; before 0.5.8 GET /get_load, which says less. */
 async function readLoad(ask: AskHost, signal: AbortSignal): Promise<EngineReading> {
+  const loads = await fieldsAt(ask, "/v1/loads?include=core", signal);
+  const listed = loads?.get("loads");
+  if (!Array.isArray(listed)) return readOldLoad(ask, signal);
+  const each = listed.map((rank: unknown) => fieldsOf(rank));
+  const usages = numbersOf(each.map((rank) => rank?.get("token_usage")));
+  return {
+    ...UNKNOWN_READING,
+    running: sumOver(each, "num_running_reqs"),
+    waiting: sumOver(each, "num_waiting_reqs"),
+    kvUsage: usages.length === 0 ? null : Math.max(...usages),
+    promptTokensComputed: sumOver(each, "total_prefill_uncached_tokens"),
+  };
+}
+
+/** [{dp_rank, num_reqs, num_waiting_reqs, num_tokens}, ...], the requests that wait among `num_reqs`. */
+async function readOldLoad(ask: AskHost, signal: AbortSignal): Promise<EngineReading> {
   const { url, text } = await ask("/get_load", null, signal);
   const loads = parseJson(text, url);
   const each = (Array.isArray(loads) ? loads : [loads]).map((load: unknown) => fieldsOf(load));
-  const sum = (key: string): number | null =>
-    each.reduce<number | null>((total, load) => {
-      const count = countOf(load?.get(key));
-      return total === null || count === null ? null : total + count;
-    }, 0);
-  const [all, waiting] = [sum("num_reqs"), sum("num_waiting_reqs")];
+  const [all, waiting] = [sumOver(each, "num_reqs"), sumOver(each, "num_waiting_reqs")];
   const running = all === null || waiting === null ? null : Math.max(0, all - waiting);
   return { ...UNKNOWN_READING, running, waiting };
+}
+
+/** Null where one of them does not say. */
+function sumOver(each: readonly (Fields | null)[], key: string): number | null {
+  return each.reduce<number | null>((total, load) => {
+    const count = countOf(load?.get(key));
+    return total === null || count === null ? null : total + count;
+  }, 0);
 }
 
 function missingOf(found: FoundHost, priority: Speech["priority"]): readonly Missing[] {
   const { reading } = found;
   return [
-    ...(reading?.promptTokensComputed === undefined || reading.promptTokensComputed === null
-      ? [{ what: "how the engine is doing", remedy: "start SGLang with --enable-metrics" }]
+    ...((reading?.promptTokensCached ?? null) === null
+      ? [{ what: "all of how the engine is doing", remedy: "start SGLang with --enable-metrics" }]
       : []),
     ...(priority === null
       ? [{ what: "order by priority", remedy: "start SGLang with --enable-priority-scheduling" }]

@@ -3,8 +3,8 @@
  *
  * Cached tokens of a rollout are known where the server runs with --enable-prompt-tokens-details. What it computed and what
  * it found in its cache is read from prompt_tokens_by_source alone: hits and queries were counted anew at each retry before
- * 2026-07, so older releases are unknown here, not wrong. A priority is sent only where the server orders by it, since
- * elsewhere one other than 0 is an error; less goes first.
+ * 2026-07, so older releases are unknown here, not wrong. A priority (less goes first) is sent only where the
+ * server takes one: some releases refuse any but 0 unless they order by it, newer ones then pass over it.
  */
 import { type Sampling, type Structure } from "../../../services/queue/job.ts";
 import type { Driver } from "../driver.ts";
@@ -64,7 +64,10 @@ async function meet(host: MetHost, signal: AbortSignal): Promise<Speech> {
   };
 }
 
-/** Whether one token is sampled under a priority other than 0: an error unless the server orders by it. */
+/**
+ * Whether one token is sampled under a priority other than 0. The protocol calls it an error unless the server orders by it;
+ * newer releases take it all the same, and pass over it.
+ */
 async function ordersByPriority({ ask, model }: MetHost, signal: AbortSignal): Promise<boolean> {
   try {
     const body = { model, prompt: "one two", max_tokens: 1, temperature: 0, priority: 1, stream: false };

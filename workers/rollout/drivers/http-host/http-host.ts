@@ -33,12 +33,12 @@ import { promptInTokens, promptText } from "../../prompt.ts";
 import { type AbortFinding, checkAbort } from "./abort-check.ts";
 import { CompletionReader, type CompletionListener } from "./completion-reader.ts";
 import { CONCURRENCY_MAX, type Concurrency, concurrencyOf } from "./concurrency.ts";
-import type { CompletionRequest, Dialect, Speech } from "./dialect.ts";
+import type { Dialect, Speech } from "./dialect.ts";
 import { type KvEventCounts, type KvEventLimits, KvEventStream } from "../kv-events/kv-event-stream.ts";
 import { createHostTokenizer, type HostTokenizer } from "./host-tokenizer.ts";
 import { likelihoodByEcho, likelihoodByTokens } from "./likelihood.ts";
 import { DEFAULT_HTTP_HOST_LIMITS, type HttpHostLimits } from "./limits.ts";
-import { EXTRA_OPTIONS, probeHost, type ProbedHost } from "./probe.ts";
+import { EXTRA_OPTIONS, probeHost, type ProbedHost, type SampleHost } from "./probe.ts";
 import { type ProbeReport, probeReport } from "./probe-report.ts";
 import { askReward } from "./reward.ts";
 import { readTopLogprobs, scoreBody, scoreOf } from "./score.ts";
@@ -220,10 +220,11 @@ class HttpHost implements HttpHostDriver {
 
   async #find(signal: AbortSignal): Promise<Host> {
     const ask = this.#within(this.#limits.probeMs);
-    const sample = async (speech: Speech, request: CompletionRequest, each: AbortSignal) => {
+    const sample: SampleHost = async (speech, request, each) => {
       const url = this.#root + speech.completionPath;
       const reader = new CompletionReader(speech, url, { onUsage: ignore, onFirstToken: ignore });
-      await this.#stream(speech, reader, { body: speech.body(request), idleMs: this.#limits.probeMs }, each);
+      const body = speech.body({ ...request, id: this.#nextId() });
+      await this.#stream(speech, reader, { body, idleMs: this.#limits.probeMs }, each);
       return reader.answer(request.sampling).usage;
     };
     const { model } = this.#options;
@@ -378,10 +379,13 @@ class HttpHost implements HttpHostDriver {
     );
   }
 
-  /** Unique among the requests of all drivers, as far as chance goes. */
+  /**
+   * Unique among the requests of all drivers, as far as chance goes, and never the beginning of another: SGLang aborts every
+   * request whose name begins with the one that it is told.
+   */
   #nextId(): string {
     this.#requests += 1;
-    return `coppice-${this.#name.toString(16)}-${this.#requests}`;
+    return `coppice-${this.#name.toString(16)}-${this.#requests}.`;
   }
 }
 

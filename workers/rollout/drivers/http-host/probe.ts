@@ -38,7 +38,7 @@ export interface ProbedHost {
 /** Samples by the host's own route, as a rollout would be. */
 export type SampleHost = (
   speech: Speech,
-  request: CompletionRequest,
+  request: Omit<CompletionRequest, "id">,
   signal: AbortSignal,
 ) => Promise<AttemptUsage>;
 
@@ -169,9 +169,9 @@ async function reportsOf(ask: AskHost, host: Asked, signal: AbortSignal): Promis
   };
 }
 
-function probeRequest(prompt: string): CompletionRequest {
+function probeRequest(prompt: string): Omit<CompletionRequest, "id"> {
   const sampling = { temperature: 1, topP: 1, topK: 0, minP: 0, maxTokens: 1, stop: [] };
-  return { prompt, seed: 0, sampling, priority: 0, id: "coppice-probe" };
+  return { prompt, seed: 0, sampling, priority: 0 };
 }
 
 /** Those that depend on how the server was started, or on its version. */
