@@ -25,7 +25,13 @@ const PIECE_BYTES = [1, 3, 17, 1_000, 1_000_000];
 
 async function open({ engine, exchanges }: ExchangeSession, pieceBytes: number) {
   const server = await startExchangeServer(exchanges, { pieceBytes });
-  const options = { url: server.url, model: null, apiKey: null, concurrency: 8, clock: systemClock };
+  const options = {
+    url: server.url,
+    model: null,
+    apiKey: null,
+    concurrency: "auto",
+    clock: systemClock,
+  } as const;
   const limits = { retriesMax: 0, abortMs: 2_000, abortPollMs: 1 };
   return { server, driver: CREATE[engine]({ ...options, random: createRandom(1), limits }) };
 }

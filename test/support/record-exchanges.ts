@@ -22,7 +22,7 @@ const SAMPLES = [
   {
     pieces: [{ text: PUZZLE }],
     seed: 8,
-    sampling: { ...sampling, maxTokens: 150, logprobs: true, tokens: true },
+    sampling: { ...sampling, maxTokens: 60, logprobs: true, tokens: true },
   },
 ];
 
@@ -47,8 +47,7 @@ async function record(url: string): Promise<ExchangeSession> {
     timeout_ms: 60_000,
   } as const;
   const options = { model: null, env: {}, clock: systemClock, random: createRandom(1) };
-  if (engine !== "openai" && engine !== "llama-server") throw new Error(`cannot record ${engine}`);
-  const driver = createHttpHostDriver({ ...spec, engine }, options);
+  const driver = createHttpHostDriver({ ...spec, ...engineOf() }, options);
   const signal = AbortSignal.timeout(60_000);
   const facts = await driver.probe(signal);
   const samples = [];
@@ -58,7 +57,20 @@ async function record(url: string): Promise<ExchangeSession> {
   }
   const signals = await driver.signals(signal);
   await driver.close();
-  return { engine, source, exchanges, facts: { ...facts }, signals: { ...signals }, samples };
+  return {
+    engine: engineOf().engine,
+    source,
+    exchanges,
+    facts: { ...facts },
+    signals: { ...signals },
+    samples,
+  };
+}
+
+function engineOf() {
+  if (engine === "openai" || engine === "llama-server") return { engine } as const;
+  if (engine === "vllm" || engine === "sglang") return { engine, kv_events: null } as const;
+  throw new Error(`expected openai, vllm, sglang or llama-server, found ${JSON.stringify(engine)}`);
 }
 
 async function forward(request: IncomingMessage, response: ServerResponse): Promise<void> {
@@ -88,7 +100,7 @@ async function forward(request: IncomingMessage, response: ServerResponse): Prom
   answer.on("error", () => undefined);
 
   function keep(): void {
-    const body = Buffer.concat(pieces).toString("utf8");
+    const body = withoutHistograms(url, Buffer.concat(pieces).toString("utf8"));
     const isStream = answer.headers["content-type"]?.startsWith("text/event-stream") === true;
     const asked = text === "" ? {} : { body: withoutNames(JSON.parse(text)) };
     exchanges.push({
@@ -101,6 +113,13 @@ async function forward(request: IncomingMessage, response: ServerResponse): Prom
       },
     });
   }
+}
+
+/** Most of an engine's metrics, and none that a driver reads. */
+function withoutHistograms(path: string, body: string): string {
+  if (path !== "/metrics") return body;
+  const kept = body.split("\n").filter((line) => !/^#|_bucket\{|_(?:sum|count|created)\b/.test(line));
+  return kept.join("\n");
 }
 
 function headersOf({ headers }: IncomingMessage): Record<string, string> {

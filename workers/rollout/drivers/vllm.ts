@@ -66,7 +66,7 @@ async function meet(host: MetHost, signal: AbortSignal): Promise<Speech> {
 
 /**
  * Whether one token is sampled under a priority other than 0. The protocol calls it an error unless the server orders by it;
- * newer releases take it all the same, and pass over it.
+ * newer releases (0.32, tried) take it all the same, and pass over it.
  */
 async function ordersByPriority({ ask, model }: MetHost, signal: AbortSignal): Promise<boolean> {
   try {
