@@ -21,7 +21,7 @@ import { isAskedAtOnce, WORKLOADS } from "./placement/workloads.ts";
 
 /** Problems to a host, by the size of the cluster: enough that hosts are full for most of the time. */
 const PROBLEMS_PER_HOST: readonly (readonly [hostsMax: number, problems: number])[] = [
-  [16, 24],
+  [16, 20],
   [128, 12],
   [Infinity, 4],
 ];
@@ -84,7 +84,7 @@ async function run(hosts: number): Promise<boolean> {
             policy,
             client,
             hosts,
-            problems: hosts * perHost,
+            problems: Math.ceil(hosts * perHost * workload.problemsFactor),
             seed: i + 1,
           };
         }),
@@ -94,7 +94,10 @@ async function run(hosts: number): Promise<boolean> {
   console.log(
     `\n${hosts} hosts (8b-h100), ${perHost} problems to a host, ${seeds} seeds, ${cells.length} runs`,
   );
-  for (const { name, about } of workloads) console.log(`  ${name}: ${about}`);
+  for (const { name, about, problemsFactor } of workloads) {
+    const more = problemsFactor === 1 ? "" : `; ${problemsFactor} times as many problems`;
+    console.log(`  ${name}: ${about}${more}`);
+  }
   const startMs = performance.now();
   const onDone = (done: number): void => {
     if (process.stderr.isTTY) process.stderr.write(`\r${done} of ${cells.length} runs`);

@@ -21,6 +21,8 @@ export interface Workload {
    * at once.
    */
   readonly limit: "decode" | "prefill" | "kv";
+  /** Problems to a host, as a multiple of the usual: more where a problem has few asks at once. */
+  readonly problemsFactor: number;
 }
 
 const ROOT_TOKENS = 1_024;
@@ -52,7 +54,7 @@ function shape(kind: string, strategy: Strategy, { parameters, ...rest }: ShapeO
     problem: around(512),
     answer: around(512),
     step: around(128),
-    depth: 10,
+    depth: around(10, { spread: 0.2 }),
     sampling: SAMPLED,
     outcome: ELSEWHERE,
     process: ELSEWHERE,
@@ -72,9 +74,9 @@ const longPrompts = shape("best-of-16 long", any(bestOfN), {
   problem: around(8_192, { spread: 0.3 }),
   answer: around(256),
 });
-const beam = shape("beam", any(beamSearch), { parameters: { width: 16, expand: 4, max_steps: 12 } });
+const beam = shape("beam", any(beamSearch), { parameters: { width: 16, expand: 4, max_steps: 20 } });
 const tree = shape("mcts", any(mcts), {
-  parameters: { simulations: 64, parallel: 8, max_steps: 10, stop_when: "never" },
+  parameters: { simulations: 64, parallel: 8, max_steps: 20, stop_when: "never" },
 });
 const votes = shape("self-consistency", any(selfConsistency), {
   parameters: { n: 32 },
@@ -88,6 +90,7 @@ export const WORKLOADS: readonly Workload[] = [
     shapes: [bestOf64],
     kvCapacityTokens: AMPLE_KV_TOKENS,
     limit: "decode",
+    problemsFactor: 1,
   },
   {
     name: "long prompts",
@@ -95,13 +98,15 @@ export const WORKLOADS: readonly Workload[] = [
     shapes: [longPrompts],
     kvCapacityTokens: AMPLE_KV_TOKENS,
     limit: "prefill",
+    problemsFactor: 1,
   },
   {
     name: "beam, ample KV",
-    about: "16/4, 10 steps of 128, problem 512, KV 400k",
+    about: "16/4, about 10 steps of 128, problem 512, KV 400k",
     shapes: [beam],
     kvCapacityTokens: AMPLE_KV_TOKENS,
     limit: "decode",
+    problemsFactor: 1,
   },
   {
     name: "beam, tight KV",
@@ -109,6 +114,7 @@ export const WORKLOADS: readonly Workload[] = [
     shapes: [beam],
     kvCapacityTokens: TIGHT_KV_TOKENS,
     limit: "kv",
+    problemsFactor: 1,
   },
   {
     name: "beam, long, tight KV",
@@ -116,27 +122,31 @@ export const WORKLOADS: readonly Workload[] = [
     shapes: [{ ...beam, problem: around(4_096, { spread: 0.3 }) }],
     kvCapacityTokens: 150_000,
     limit: "kv",
+    problemsFactor: 1,
+  },
+  {
+    name: "beam, 16k prompts",
+    about: "the same, problem 16,384, KV 400k",
+    shapes: [{ ...beam, problem: around(16_384, { spread: 0.3 }) }],
+    kvCapacityTokens: AMPLE_KV_TOKENS,
+    limit: "kv",
+    problemsFactor: 1,
   },
   {
     name: "MCTS",
-    about: "64 simulations, 8 at once, 10 steps of 128, KV 400k",
+    about: "64 simulations, 8 at once, about 10 steps of 128, KV 400k",
     shapes: [tree],
     kvCapacityTokens: AMPLE_KV_TOKENS,
     limit: "decode",
-  },
-  {
-    name: "process reward only",
-    about: "beam 16/4 sampled elsewhere, hosts only score, KV 400k",
-    shapes: [{ ...beam, sampling: SAMPLED_ELSEWHERE, process: READ }],
-    kvCapacityTokens: AMPLE_KV_TOKENS,
-    limit: "prefill",
+    problemsFactor: 2,
   },
   {
     name: "process reward, tight KV",
-    about: "the same, KV 60k",
+    about: "beam 16/4 sampled elsewhere, hosts only score, KV 60k",
     shapes: [{ ...beam, sampling: SAMPLED_ELSEWHERE, process: READ }],
     kvCapacityTokens: TIGHT_KV_TOKENS,
     limit: "kv",
+    problemsFactor: 1,
   },
   {
     name: "reward model",
@@ -147,6 +157,7 @@ export const WORKLOADS: readonly Workload[] = [
     ],
     kvCapacityTokens: AMPLE_KV_TOKENS,
     limit: "decode",
+    problemsFactor: 1,
   },
   {
     name: "mixed",
@@ -154,5 +165,6 @@ export const WORKLOADS: readonly Workload[] = [
     shapes: [bestOf64, beam, tree, votes],
     kvCapacityTokens: 200_000,
     limit: "decode",
+    problemsFactor: 2,
   },
 ];

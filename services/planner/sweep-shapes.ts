@@ -24,6 +24,9 @@ export interface Assumptions {
   readonly passRate: number;
 }
 
+/** How far the steps of answers vary from problem to problem. */
+const DEPTH_SPREAD = 0.2;
+
 export const DEFAULT_ASSUMPTIONS: Assumptions = {
   tokensPerRollout: null,
   stepsPerAnswer: 10,
@@ -67,7 +70,7 @@ export function shapesOf(
       problem: around(Math.max(1, prompts.ownTokens), { spread: 0 }),
       answer: around(answerTokens, { max }),
       step: around(stepTokens ?? answerTokens, { max }),
-      depth: steps ?? 1,
+      depth: around(steps ?? 1, { spread: DEPTH_SPREAD }),
       sampling: { at: "hosts", completionTokens: 0 },
       outcome: answererOf("outcome"),
       process: processVerifier ? answererOf("process") : { at: "elsewhere", ms: assumptions.verificationMs },

@@ -38,10 +38,10 @@ export interface TaskShape {
   /** The beginning that all tasks of the run share (a system prompt), and what is the problem's own. */
   readonly rootTokens: number;
   readonly problem: Lengths;
-  /** A rollout that is a whole answer, one that is a step, and after how many steps an answer ends. */
+  /** A rollout that is a whole answer, one that is a step, and after how many steps a task's answers end. */
   readonly answer: Lengths;
   readonly step: Lengths;
-  readonly depth: number;
+  readonly depth: Lengths;
   /** Who samples: hosts, or, where only verification is looked at, others. */
   readonly sampling: Answerer;
   readonly outcome: Answerer;
@@ -102,6 +102,7 @@ export class SyntheticTask {
   readonly shape: TaskShape;
   readonly ordinal: number;
   readonly #seed: number;
+  readonly #depth: number;
   readonly #search: Search;
   readonly #open = new Map<AskId, VirtualRequest>();
   readonly #paths = new Map<Prefix, readonly PathPiece[]>();
@@ -120,6 +121,7 @@ export class SyntheticTask {
     const chance = chanceOf(seed, `task ${ordinal} ${shape.kind}`);
     this.#seed = Math.floor(chance.next() * 2 ** 31);
     const tokens = problemTokens ?? drawLength(shape.problem, chance);
+    this.#depth = drawLength(shape.depth, chance);
     const root = rootPrefix(`problem ${ordinal}`);
     const shared: PathPiece = { id: ROOT_PIECE_ID, tokens: shape.rootTokens, isGenerated: false };
     const own: PathPiece = { id: problemPieceId(problem), tokens, isGenerated: false };
@@ -191,7 +193,7 @@ export class SyntheticTask {
 
   #rollout(ask: SampleAsk): Answer {
     const [stop] = ask.options.stop ?? [];
-    const isEnd = stop === undefined || ask.prefix.depth + 1 >= this.shape.depth;
+    const isEnd = stop === undefined || ask.prefix.depth + 1 >= this.#depth;
     return {
       kind: "rollout",
       rollout: {

@@ -1,5 +1,6 @@
 import { describe, expect, test } from "vitest";
 import { type BoundRequest, LowerBound } from "../../services/planner/lower-bound.ts";
+import { around } from "../../services/planner/lengths.ts";
 import { runVirtualCluster } from "../../services/planner/virtual-cluster.ts";
 import { beamSearch } from "../../services/search/strategies/beam-search.ts";
 import { engineProfile } from "../../workers/rollout/drivers/simulated/engine-profile.ts";
@@ -90,7 +91,11 @@ describe("the bound on prefill tokens", () => {
   });
 
   test("is never passed downwards, on any placement of any tree", () => {
-    const shape = shapeOf(beamSearch, { width: 6, expand: 3, max_steps: 10 }, { rootTokens: 40, depth: 6 });
+    const shape = shapeOf(
+      beamSearch,
+      { width: 6, expand: 3, max_steps: 10 },
+      { rootTokens: 40, depth: around(6, { spread: 0 }) },
+    );
     for (const hosts of [1, 2, 3]) {
       const { prefillTokens, bounds, makespanMs } = runVirtualCluster({
         hosts,
@@ -130,7 +135,11 @@ describe("the bound on the makespan", () => {
   });
 
   test("follows the longest chain of steps where there are hosts for all", () => {
-    const shape = shapeOf(beamSearch, { width: 1, expand: 1, max_steps: 10 }, { depth: 5 });
+    const shape = shapeOf(
+      beamSearch,
+      { width: 1, expand: 1, max_steps: 10 },
+      { depth: around(5, { spread: 0 }) },
+    );
     const { makespanMs, bounds } = runVirtualCluster({
       ...alone,
       hosts: 4,

@@ -68,7 +68,11 @@ describe("a plan", () => {
 
   test("finds how many trees KV memory holds", () => {
     const shapes = [
-      shapeOf(beamSearch, { width: 8, expand: 4, max_steps: 10 }, { step: around(100), depth: 5 }),
+      shapeOf(
+        beamSearch,
+        { width: 8, expand: 4, max_steps: 10 },
+        { step: around(100), depth: around(5, { spread: 0 }) },
+      ),
     ];
     const ample = planSweep(request({ shapes, problems: 16 }));
     const tight = planSweep(

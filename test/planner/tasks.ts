@@ -20,7 +20,7 @@ export function shapeOf(
     problem: around(100, { spread: 0 }),
     answer: around(50, { spread: 0 }),
     step: around(30, { spread: 0 }),
-    depth: 4,
+    depth: around(4, { spread: 0 }),
     sampling: { at: "hosts", completionTokens: 0 },
     outcome: { at: "elsewhere", ms: 10 },
     process: { at: "elsewhere", ms: 10 },
