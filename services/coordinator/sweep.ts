@@ -49,6 +49,7 @@ export type HostSpec =
       readonly speculative_tokens: number;
     }
   | ServerSpec
+  | SimulatedSpec
   | {
       readonly engine: "replay";
       readonly id: string;
@@ -74,6 +75,22 @@ export type ServerSpec = {
       readonly kv_events: string | null;
     }
 );
+
+/** What a GPU host would do, by the engine model, and texts that are functions of prompt and seed. */
+export interface SimulatedSpec {
+  readonly engine: "simulated";
+  readonly id: string;
+  readonly profile: string;
+  readonly model: string;
+  /** Milliseconds of the host in one that passes. */
+  readonly speed: number;
+  /** Null: the profile's. */
+  readonly kv_capacity_tokens: number | null;
+  readonly concurrency: number | "auto";
+  readonly mean_tokens: number;
+  readonly line_tokens: number;
+  readonly shares_cold_prefixes: boolean;
+}
 
 /** A problem as the sweep's files give it, already valid. */
 export interface Problem {

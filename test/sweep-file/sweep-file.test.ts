@@ -258,7 +258,7 @@ describe("what is wrong is told with its line", () => {
     [
       "an engine that nobody knows",
       `${GOOD}hosts: [{ engine: ollama }]\n`,
-      'sweep.yaml:10: hosts.0.engine: expected one of embedded, openai, vllm, sglang, llama-server, replay; found "ollama"',
+      'sweep.yaml:10: hosts.0.engine: expected one of embedded, openai, vllm, sglang, llama-server, replay, simulated; found "ollama"',
     ],
     [
       "a host without an address",

@@ -9,6 +9,8 @@ import type { HttpHostDriver, HttpHostOptions } from "./drivers/http-host/http-h
 import { createLlamaServerDriver } from "./drivers/llama-server.ts";
 import { createOpenaiDriver } from "./drivers/openai.ts";
 import { createReplayDriver } from "./drivers/replay.ts";
+import { engineProfile } from "./drivers/simulated/engine-profile.ts";
+import { createSimulatedDriver } from "./drivers/simulated.ts";
 import { createSglangDriver } from "./drivers/sglang.ts";
 import { createVllmDriver } from "./drivers/vllm.ts";
 
@@ -24,7 +26,19 @@ export type DriverSpec =
       readonly speculative_tokens: number;
     }
   | HttpHostSpec
-  | { readonly engine: "replay"; readonly records: string; readonly concurrency: number };
+  | { readonly engine: "replay"; readonly records: string; readonly concurrency: number }
+  | {
+      readonly engine: "simulated";
+      readonly profile: string;
+      readonly model: string;
+      readonly speed: number;
+      /** Null: the profile's. */
+      readonly kv_capacity_tokens: number | null;
+      readonly concurrency: number | "auto";
+      readonly mean_tokens: number;
+      readonly line_tokens: number;
+      readonly shares_cold_prefixes: boolean;
+    };
 
 /** A host that is spoken to over HTTP. */
 export type HttpHostSpec = ServerSpec &
@@ -81,6 +95,19 @@ export async function createDriver(spec: DriverSpec, options: CreateDriverOption
       return createHttpHostDriver(spec, options);
     case "replay":
       return createReplayDriver({ records: [spec.records], concurrency: spec.concurrency });
+    case "simulated":
+      return createSimulatedDriver({
+        profile: engineProfile(
+          spec.profile,
+          spec.kv_capacity_tokens === null ? {} : { kvCapacityTokens: spec.kv_capacity_tokens },
+        ),
+        model: spec.model,
+        speed: spec.speed,
+        clock: options.clock,
+        concurrency: spec.concurrency,
+        sharesColdPrefixes: spec.shares_cold_prefixes,
+        shape: { meanTokens: spec.mean_tokens, lineTokens: spec.line_tokens },
+      });
     default:
       return unreachable(spec);
   }

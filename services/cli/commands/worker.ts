@@ -4,7 +4,7 @@ import { randomInt } from "node:crypto";
 import { type Command, Option } from "commander";
 import { complaintsOf } from "../../coordinator/sweep-file/sweep-complaint.ts";
 import { resolveHost } from "../../coordinator/sweep-file/sweep-resolve.ts";
-import { hostSchema } from "../../coordinator/sweep-file/sweep-schema.ts";
+import { hostSchema, SIMULATED_PROFILES } from "../../coordinator/sweep-file/sweep-schema.ts";
 import type { HostSpec } from "../../coordinator/sweep.ts";
 import { CoppiceError } from "../../runtime/errors.ts";
 import { createRandom } from "../../runtime/random.ts";
@@ -36,6 +36,9 @@ interface WorkerOptions {
   readonly model?: string;
   readonly modelPath?: string;
   readonly records?: string;
+  readonly profile?: string;
+  readonly speed?: number;
+  readonly kvCapacityTokens?: number;
   readonly sequences?: number;
   readonly contextTokens?: number;
   readonly threads?: number;
@@ -57,10 +60,16 @@ export function workerCommand(program: Command, shell: Shell, exit: (status: num
   program
     .command("worker")
     .description("run a rollout worker: serves the lane of one host")
-    .requiredOption("--engine <engine>", "embedded, vllm, sglang, llama-server, openai (any of them), replay")
+    .requiredOption(
+      "--engine <engine>",
+      "embedded, vllm, sglang, llama-server, openai (any of them), replay, simulated",
+    )
     .option("--url <url>", "servers: the host's address, such as http://gpu1:8000")
     .option("--api-key-env <name>", "servers: environment variable that holds the host's key")
-    .option("--model <name>", "servers: the model to ask for, where the host serves several")
+    .option(
+      "--model <name>",
+      "servers: the model to ask for, where the host serves several; simulated: that it serves",
+    )
     .option("--model-path <file>", "embedded: the GGUF file (default: the small model of the project)")
     .option("--sequences <n>", "embedded: rollouts decoded at once", wholeNumber(1))
     .option("--context-tokens <n>", "embedded: longest prompt plus completion", wholeNumber(1))
@@ -68,9 +77,12 @@ export function workerCommand(program: Command, shell: Shell, exit: (status: num
     .option("--reproducible", "embedded: the same texts whatever runs beside them")
     .option("--speculative-tokens <n>", "embedded: longest draft evaluated at once", wholeNumber(0))
     .option("--records <file>", "replay: the records (JSONL)")
+    .option("--profile <name>", `simulated: the host, one of ${SIMULATED_PROFILES.join(", ")}`)
+    .option("--speed <n>", "simulated: milliseconds of the host in one that passes", Number)
+    .option("--kv-capacity-tokens <n>", "simulated: tokens that its KV cache holds", wholeNumber(1))
     .option(
       "--concurrency <n>",
-      'servers, replay: rollouts at once; "auto" (servers): found while the host works',
+      'servers, replay, simulated: rollouts at once; "auto" (not replay): found while the host works',
       wholeNumberOrAuto,
     )
     .option("--timeout <duration>", "servers: longest silence within a request", duration)
@@ -142,6 +154,9 @@ function hostOf(options: WorkerOptions, shell: Shell): HostSpec {
     api_key_env: options.apiKeyEnv,
     model_path: options.modelPath,
     records: options.records,
+    profile: options.profile,
+    speed: options.speed,
+    kv_capacity_tokens: options.kvCapacityTokens,
     sequences: options.sequences,
     context_tokens: options.contextTokens,
     threads: options.threads,

@@ -11,7 +11,9 @@ import { MODULE_PATH } from "./strategy-declaration.ts";
 import { FIELD_NAME } from "../../search/template.ts";
 
 /** Engines that a sweep may name; each has a driver. */
-const ENGINES = ["embedded", "openai", "vllm", "sglang", "llama-server", "replay"];
+const ENGINES = ["embedded", "openai", "vllm", "sglang", "llama-server", "replay", "simulated"];
+/** Hosts that can be simulated; the driver has the constants of each. */
+export const SIMULATED_PROFILES = ["8b-h100", "8b-h200", "70b-4xh100", "70b-2xh200", "70b-8xh100"] as const;
 
 /** What a sweep may name: the strategies and the verifiers of this program. */
 export interface Catalogue {
@@ -50,6 +52,16 @@ export const HOST_DEFAULTS = {
   embedded: { sequences: 32, context_tokens: null, threads: 1, reproducible: true, speculative_tokens: 0 },
   openai: { model: null, concurrency: "auto", timeout_ms: 300_000 },
   replay: { concurrency: 256 },
+  simulated: {
+    profile: "8b-h100",
+    model: "simulated",
+    speed: 1,
+    kv_capacity_tokens: null,
+    concurrency: "auto",
+    mean_tokens: 256,
+    line_tokens: 32,
+    shares_cold_prefixes: true,
+  },
 } as const;
 
 /** Names of arms and hosts stand in file names, lanes and labels. */
@@ -168,6 +180,30 @@ const serverShape = {
   timeout_ms: count.default(HOST_DEFAULTS.openai.timeout_ms),
 };
 
+const SIMULATED = HOST_DEFAULTS.simulated;
+const simulatedShape = {
+  id: name.optional(),
+  profile: z.enum(SIMULATED_PROFILES, { error: choiceError(SIMULATED_PROFILES) }).default(SIMULATED.profile),
+  model: filledText.default(SIMULATED.model).describe("The name of the model that it serves"),
+  speed: z
+    .number()
+    .gt(0)
+    .max(1_000_000)
+    .default(SIMULATED.speed)
+    .describe("Milliseconds of the host in one that passes"),
+  kv_capacity_tokens: count
+    .nullable()
+    .default(SIMULATED.kv_capacity_tokens)
+    .describe("Tokens that its KV cache holds; null: the profile's"),
+  concurrency: concurrency.default(SIMULATED.concurrency),
+  mean_tokens: count.default(SIMULATED.mean_tokens).describe("Mean tokens of a text that nothing else ends"),
+  line_tokens: count.default(SIMULATED.line_tokens).describe("Mean tokens of a line"),
+  shares_cold_prefixes: z
+    .boolean()
+    .default(SIMULATED.shares_cold_prefixes)
+    .describe("Whether siblings that come at once compute a cold prompt once, as at vLLM"),
+};
+
 /** A host of a sweep, or of a worker's command line. */
 export const hostSchema = z.discriminatedUnion(
   "engine",
@@ -204,6 +240,7 @@ export const hostSchema = z.discriminatedUnion(
       records: filledText,
       concurrency: count.max(65_536).default(HOST_DEFAULTS.replay.concurrency),
     }),
+    section({ engine: z.literal("simulated"), ...simulatedShape }),
   ],
   { error: unionError("engine", ENGINES) },
 );

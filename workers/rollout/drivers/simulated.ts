@@ -11,6 +11,7 @@ import { CoppiceError } from "../../../services/runtime/errors.ts";
 import { refuseInability } from "../ability.ts";
 import type { Driver, SampleAnswer, SampleRequest } from "../driver.ts";
 import { promptText } from "../prompt.ts";
+import { type Concurrency, concurrencyOf } from "./http-host/concurrency.ts";
 import type { EngineProfile } from "./simulated/engine-profile.ts";
 import {
   DEFAULT_TEXT_SHAPE,
@@ -30,8 +31,8 @@ export interface SimulatedOptions {
   /** Milliseconds of the model in one of the clock. */
   readonly speed: number;
   readonly clock: Clock;
-  /** Asks at once; absent: as many sequences as the profile runs. */
-  readonly concurrency?: number;
+  /** Asks at once; absent: as many sequences as the profile runs. "auto": found while the host works, up to these. */
+  readonly concurrency?: Concurrency;
   /** False: as SGLang and llama.cpp, siblings that come at once with a cold prompt compute it each. Absent: true, as vLLM. */
   readonly sharesColdPrefixes?: boolean;
   /** Absent: false. */
@@ -47,7 +48,6 @@ export function createSimulatedDriver(options: SimulatedOptions): Driver {
   const name = `the simulated host of ${model} (${profile.name})`;
   const shape: TextShape = { ...DEFAULT_TEXT_SHAPE, ...options.shape };
   const sharesColdPrefixes = options.sharesColdPrefixes ?? true;
-  const concurrency = options.concurrency ?? profile.sequencesMax;
   const host = new SimulatedHost({
     ...options,
     sharesColdPrefixes,
@@ -93,11 +93,12 @@ export function createSimulatedDriver(options: SimulatedOptions): Driver {
     engine: "simulated",
     async probe(signal) {
       signal.throwIfAborted();
+      const { sequencesMax, kvCapacityTokens } = profile;
+      const size = { sequencesMax, kvTokens: kvCapacityTokens, contextTokens: host.contextTokens };
       return {
         model,
-        concurrency,
-        concurrencyMax: concurrency,
-        kvCapacityTokens: profile.kvCapacityTokens,
+        ...concurrencyOf(options.concurrency ?? sequencesMax, { ...size, hasSlots: false }),
+        kvCapacityTokens,
         contextTokens: host.contextTokens,
         reportsCachedTokens: true,
         blockTokens: profile.blockTokens,
