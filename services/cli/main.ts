@@ -7,6 +7,7 @@ import { controlCommands } from "./commands/control.ts";
 import { coordinatorCommand } from "./commands/coordinator.ts";
 import { doctorCommand } from "./commands/doctor.ts";
 import { exportCommand } from "./commands/export.ts";
+import { hostCommand } from "./commands/host.ts";
 import { listCommand } from "./commands/list.ts";
 import { planCommand } from "./commands/plan.ts";
 import { runCommand } from "./commands/run.ts";
@@ -51,6 +52,7 @@ const commands = [
   coordinatorCommand,
   workerCommand,
   verifierCommand,
+  hostCommand,
   doctorCommand,
   strategiesCommand,
   schemaCommand,

@@ -38,7 +38,12 @@ describe("engine model", () => {
     const events = finish(model);
     const prefill = 15 + 6.8 + 0.0044 + 100 / 28;
     const decoding = 99 * (6.8 + 0.0044) + 63e-6 * (99 * 100 + (99 * 98) / 2);
-    expect(events[0]).toEqual({ kind: "first-token", id: 1, atMs: expect.closeTo(prefill, 9) });
+    expect(events[0]).toEqual({
+      kind: "first-token",
+      id: 1,
+      atMs: expect.closeTo(prefill, 9),
+      cachedTokens: 0,
+    });
     expect(events[1]).toEqual({
       kind: "finished",
       id: 1,

@@ -235,7 +235,8 @@ class NaiveEngine {
       if (completionTokens > 0) {
         each.generated += 1;
         this.completionTokens += 1;
-        if (each.generated === 1) this.events.push({ kind: "first-token", id, atMs });
+        if (each.generated === 1)
+          this.events.push({ kind: "first-token", id, atMs, cachedTokens: each.cached ?? 0 });
       }
       if (each.generated < completionTokens) continue;
       this.leave(each);

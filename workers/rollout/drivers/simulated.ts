@@ -17,12 +17,13 @@ import {
   DEFAULT_TEXT_SHAPE,
   meanLogprobOf,
   rewardsOf,
+  generatedOf,
   scoreOf,
   type TextShape,
   writeText,
 } from "./simulated/seeded-text.ts";
 import { SimulatedHost, type SimulatedRequest } from "./simulated/simulated-host.ts";
-import { BEGIN, encode, END } from "./simulated/tokenizer.ts";
+import { encode, tokensOf } from "./simulated/tokenizer.ts";
 
 export interface SimulatedOptions {
   readonly profile: EngineProfile;
@@ -54,39 +55,45 @@ export function createSimulatedDriver(options: SimulatedOptions): Driver {
     schedulesByPriority: options.schedulesByPriority ?? false,
   });
 
-  const ask = (request: Partial<SimulatedRequest> & { readonly key: string }, signal: AbortSignal) => {
-    const prompt = request.prompt ?? [BEGIN, ...encode(request.key)];
-    const tokens = prompt.length + (request.completion?.length ?? 0);
+  const ask = (
+    request: Partial<SimulatedRequest> & { readonly prompt: readonly number[] },
+    signal: AbortSignal,
+  ) => {
+    const tokens = request.prompt.length + (request.completion?.length ?? 0);
     if (tokens > host.contextTokens) {
       const message = `${name}: expected prompt and completion of at most ${host.contextTokens} tokens, found ${tokens}`;
       return Promise.reject(new CoppiceError("invalid_argument", message));
     }
-    return host.run({ completion: [], priority: 0, ...request, prompt }, signal);
+    return host.run({ completion: [], priority: 0, ...request }, signal);
   };
 
   async function sample(request: SampleRequest, signal: AbortSignal): Promise<SampleAnswer> {
     signal.throwIfAborted();
     const { sampling, seed, onUsage, onFirstToken } = request;
     refuseInability(sampling, CAN, name);
-    const key = promptText(request.pieces);
-    const prompt = [BEGIN, ...encode(key)];
-    const written = writeText({ ...sampling, prompt: key, seed }, shape);
-    const hasEnded = written.completionTokens > written.tokens.length;
+    const text = promptText(request.pieces);
+    const prompt = tokensOf(text);
+    const written = writeText({ ...sampling, prompt: text, seed }, shape);
+    let cachedTokens: number | null = null;
     const onProgress = (completionTokens: number): void =>
-      onUsage?.({ promptTokens: prompt.length, cachedTokens: null, completionTokens });
+      onUsage?.({ promptTokens: prompt.length, cachedTokens, completionTokens });
     const asked: SimulatedRequest = {
-      key,
       prompt,
-      completion: hasEnded ? [...written.tokens, END] : written.tokens,
+      completion: generatedOf(written),
       priority: request.priority ?? 0,
-      ...(onFirstToken === undefined ? {} : { onFirstToken }),
+      onFirstToken: (cached) => {
+        cachedTokens = cached;
+        onProgress(1);
+        onFirstToken?.();
+      },
       ...(onUsage === undefined ? {} : { onProgress }),
     };
     const usage = await ask(asked, signal);
-    const { text, finishReason, stopString, tokens } = written;
+    const { finishReason, stopString, tokens } = written;
     const meanLogprob = sampling.logprobs === true ? mean(written.logprobs) : null;
     const told = sampling.tokens === true ? { tokens } : {};
-    return { result: { kind: "rollout", text, finishReason, stopString, meanLogprob, ...told }, usage };
+    const said = { text: written.text, finishReason, stopString, meanLogprob, ...told };
+    return { result: { kind: "rollout", ...said }, usage };
   }
 
   return {
@@ -113,20 +120,21 @@ export function createSimulatedDriver(options: SimulatedOptions): Driver {
     },
     sample,
     async score({ pieces, positive, negative }, signal) {
-      const key = promptText(pieces);
-      const usage = await ask({ key, completion: encode("+") }, signal);
-      return { score: scoreOf(key, positive, negative), usage };
+      const text = promptText(pieces);
+      const usage = await ask({ prompt: tokensOf(text), completion: encode("+") }, signal);
+      return { score: scoreOf(text, positive, negative), usage };
     },
     async likelihood({ pieces, continuation }, signal) {
       const before = promptText(pieces);
       const judged = encode(continuation.text);
       if (judged.length === 0)
         throw new CoppiceError("invalid_argument", `${name}: expected a text behind the prompt, found none`);
-      const usage = await ask({ key: before + continuation.text }, signal);
-      return { meanLogprob: meanLogprobOf([BEGIN, ...encode(before)], judged), usage };
+      const prompt = tokensOf(before);
+      const usage = await ask({ prompt: [...prompt, ...judged] }, signal);
+      return { meanLogprob: meanLogprobOf(prompt, judged), usage };
     },
     async reward({ input, over }, signal) {
-      const usage = await ask({ key: input }, signal);
+      const usage = await ask({ prompt: tokensOf(input) }, signal);
       return { rows: rewardsOf(input, over), usage };
     },
     async close() {

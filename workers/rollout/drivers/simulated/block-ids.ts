@@ -4,7 +4,7 @@ import { Bounded } from "../../bounded.ts";
 import type { EnginePiece } from "./sequence.ts";
 
 /** Prompts whose blocks are remembered: siblings share them. */
-const PROMPTS_MAX = 512;
+const PROMPTS_MAX = 128;
 const ID_CHARS = 22;
 
 export class BlockIds {
@@ -15,12 +15,9 @@ export class BlockIds {
     this.#blockTokens = blockTokens;
   }
 
-  /** Pieces of the prompt with what follows it. @param key What the prompt is remembered by: its text. */
-  piecesOf(
-    prompt: readonly number[],
-    completion: readonly number[],
-    { key }: { readonly key: string },
-  ): readonly EnginePiece[] {
+  /** Pieces of the prompt with what follows it. */
+  piecesOf(prompt: readonly number[], completion: readonly number[]): readonly EnginePiece[] {
+    const key = createHash("sha256").update(Uint32Array.from(prompt)).digest("base64");
     const whole = prompt.length - (prompt.length % this.#blockTokens);
     const known = this.#remembered.get(key) ?? this.#blocks("", prompt.slice(0, whole));
     this.#remembered.set(key, known);

@@ -38,7 +38,12 @@ export interface EngineModelOptions {
 }
 
 export type EngineEvent =
-  | { readonly kind: "first-token"; readonly id: number; readonly atMs: number }
+  | {
+      readonly kind: "first-token";
+      readonly id: number;
+      readonly atMs: number;
+      readonly cachedTokens: number;
+    }
   | {
       readonly kind: "finished";
       readonly id: number;
@@ -271,7 +276,10 @@ export class EngineModel {
       sequence.generated += 1;
       this.#completionTokens += 1;
     }
-    if (sequence.generated === 1) this.#events.push({ kind: "first-token", id: sequence.id, atMs });
+    if (sequence.generated === 1) {
+      const cachedTokens = sequence.cachedTokens ?? 0;
+      this.#events.push({ kind: "first-token", id: sequence.id, atMs, cachedTokens });
+    }
     if (sequence.generated === sequence.completionTokens) {
       this.#leave(sequence, 0);
       this.#finish(sequence, atMs);

@@ -4,7 +4,7 @@
  */
 import { createHash } from "node:crypto";
 import { createRandom, deriveSeed, type Random } from "../../../../services/runtime/random.ts";
-import { encode, END, textOf } from "./tokenizer.ts";
+import { decode, encode, END, textOf } from "./tokenizer.ts";
 
 /** One token each, with a space before it. */
 const WORDS = (
@@ -88,6 +88,21 @@ export function writeText(request: TextRequest, shape: TextShape): WrittenText {
       return ended(text.slice(0, stopped.end), { reason: "stop", stopString: stopped.stop, endTokens: 0 });
   }
   return ended(text, { reason: "length", stopString: null, endTokens: 0 });
+}
+
+/** What the engine generates for it: the tokens, and `END` where the model ended the text itself. */
+export function generatedOf(written: WrittenText): readonly number[] {
+  return written.completionTokens > written.tokens.length ? [...written.tokens, END] : written.tokens;
+}
+
+/** One of these texts, by prompt and seed: what a structure leaves to say. */
+export function writeChoice(request: TextRequest, choices: readonly string[]): WrittenText {
+  const seed = request.temperature === 0 ? 0 : request.seed;
+  const random = createRandom(deriveSeed(seed, "choice", request.prompt));
+  const chosen = encode(choices[Math.floor(random.next() * choices.length)] ?? "");
+  const isCut = chosen.length > request.maxTokens;
+  const text = decode(isCut ? chosen.slice(0, request.maxTokens) : chosen);
+  return ended(text, { reason: isCut ? "length" : "stop", stopString: null, endTokens: isCut ? 0 : 1 });
 }
 
 /** The next word or line end; where the text ends, its answer and `END`. */

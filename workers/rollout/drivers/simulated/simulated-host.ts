@@ -28,13 +28,11 @@ export interface SimulatedHostOptions extends EngineModelOptions {
 
 export interface SimulatedRequest {
   readonly prompt: readonly number[];
-  /** What the prompt's blocks are remembered by: its text. */
-  readonly key: string;
   /** What it will generate; none computes the prompt and nothing more. */
   readonly completion: readonly number[];
   readonly priority: number;
-  readonly onFirstToken?: () => void;
-  /** Told now and then how many tokens it has generated. */
+  readonly onFirstToken?: (cachedTokens: number) => void;
+  /** Told now and then how many tokens it has generated, from the second of them on. */
   readonly onProgress?: (generated: number) => void;
 }
 
@@ -95,8 +93,8 @@ export class SimulatedHost {
       if (this.#closed !== null) throw this.#closed;
       const id = this.#asked;
       this.#asked += 1;
-      const { prompt, completion, key, priority } = request;
-      const pieces = this.#blocks.piecesOf(prompt, completion, { key });
+      const { prompt, completion, priority } = request;
+      const pieces = this.#blocks.piecesOf(prompt, completion);
       const completionTokens = completion.length;
       this.#model.submit({ id, pieces, completionTokens, output: null, priority }, this.#nowMs());
       const onAbort = (): void => this.#abort(id, signal.reason);
@@ -154,7 +152,7 @@ export class SimulatedHost {
   #tell(event: EngineEvent): void {
     const open = this.#open.get(event.id);
     if (open === undefined) return;
-    if (event.kind === "first-token") return open.request.onFirstToken?.();
+    if (event.kind === "first-token") return open.request.onFirstToken?.(event.cachedTokens);
     this.#forget(event.id);
     const { promptTokens, cachedTokens } = event;
     open.finish({ promptTokens, cachedTokens, completionTokens: open.request.completion.length });
@@ -186,7 +184,7 @@ export class SimulatedHost {
     this.#tick();
     for (const [id, { request }] of this.#listening) {
       const generated = this.#model.generated(id, this.#nowMs()) ?? 0;
-      if (generated > 0) request.onProgress?.(generated);
+      if (generated > 1) request.onProgress?.(generated);
     }
   }
 }

@@ -20,6 +20,11 @@ export function encode(text: string): number[] {
   return (text.match(TOKEN) ?? []).map(idOf);
 }
 
+/** Of a prompt: with what begins every one. */
+export function tokensOf(prompt: string): number[] {
+  return [BEGIN, ...encode(prompt)];
+}
+
 /** @throws CoppiceError "invalid_argument" for a number that is no token of this tokenizer. */
 export function decode(ids: readonly number[]): string {
   return ids.map(textOf).join("");
