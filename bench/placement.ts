@@ -21,7 +21,7 @@ import { isAskedAtOnce, WORKLOADS } from "./placement/workloads.ts";
 
 /** Problems to a host, by the size of the cluster: enough that hosts are full for most of the time. */
 const PROBLEMS_PER_HOST: readonly (readonly [hostsMax: number, problems: number])[] = [
-  [16, 20],
+  [16, 24],
   [128, 12],
   [Infinity, 4],
 ];

@@ -9,7 +9,6 @@
  * 31,250 of them. Metrics are fresh here, which favours it: the real ones are polled.
  */
 import { createRandom } from "../../services/runtime/random.ts";
-import { chunksOf } from "./chunks.ts";
 import type { PathPiece } from "../../services/planner/synthetic-task.ts";
 import type { Router, RouterFactory, RouterPlace } from "./router.ts";
 
@@ -43,23 +42,22 @@ export function llmd(options: Partial<LlmdOptions> = {}): RouterFactory {
   };
   return (place: RouterPlace): Router => {
     const random = createRandom(place.seed);
-    const index = new BlockIndex(blocksPerHost);
-    const blocksOf = (pieces: readonly PathPiece[]): readonly number[] =>
-      chunksOf(pieces, { chunkTokens: blockTokens, isLastPartial: false });
+    const index = new PieceIndex(blocksPerHost * blockTokens);
     const learn = (pieces: readonly PathPiece[], host: number): void => {
-      if (producer === "precise") index.insert(blocksOf(pieces), host);
+      if (producer === "precise") index.insert(pieces, host);
     };
     return {
       computed: learn,
-      route({ pieces }) {
-        const blocks = blocksOf(pieces);
-        const matched = index.match(blocks);
+      route({ pieces, promptTokens }) {
+        const blocks = Math.floor(promptTokens / blockTokens);
+        const matched = index.match(pieces);
         const waiting = Array.from({ length: place.hosts }, (_, host) => place.waiting(host));
         const most = waiting.reduce((a, b) => Math.max(a, b), 0);
         const least = waiting.reduce((a, b) => Math.min(a, b), Infinity);
         let [best, bestScore, ties] = [0, -Infinity, 0];
         for (const [host, queue] of waiting.entries()) {
-          const prefix = blocks.length === 0 ? 0 : (matched.get(host) ?? 0) / blocks.length;
+          const found = Math.floor((matched.get(host) ?? 0) / blockTokens);
+          const prefix = blocks === 0 ? 0 : found / blocks;
           const ease = most === least ? 1 : (most - queue) / (most - least);
           const score = prefixWeight * prefix + kvWeight * (1 - place.kvUsage(host)) + queueWeight * ease;
           ties = score === bestScore ? ties + 1 : 1;
@@ -67,56 +65,65 @@ export function llmd(options: Partial<LlmdOptions> = {}): RouterFactory {
           if (score > bestScore || (score === bestScore && random.next() * ties < 1)) best = host;
           bestScore = Math.max(bestScore, score);
         }
-        if (producer === "approximate") index.insert(blocks, best);
+        if (producer === "approximate") index.insert(pieces, best);
         return best;
       },
     };
   };
 }
 
-/** Which hosts were sent which blocks, least recently used ones forgotten, host by host. */
-class BlockIndex {
-  readonly #blocksPerHost: number;
+/**
+ * Which hosts have which pieces of paths, least recently used ones forgotten, host by host. By pieces and not by blocks, which
+ * come and go with the piece that they end in: a prompt of thousands of tokens is a few entries.
+ */
+class PieceIndex {
+  readonly #tokensPerHost: number;
   readonly #hosts = new Map<number, Set<number>>();
-  readonly #recent = new Map<number, Set<number>>();
+  /** By host: tokens of each piece, the least recently used first; and of all of them. */
+  readonly #recent = new Map<number, Map<number, number>>();
+  readonly #sizes = new Map<number, number>();
 
-  constructor(blocksPerHost: number) {
-    this.#blocksPerHost = blocksPerHost;
+  constructor(tokensPerHost: number) {
+    this.#tokensPerHost = tokensPerHost;
   }
 
-  /** By host, how many blocks from the beginning it was sent. */
-  match(blocks: readonly number[]): ReadonlyMap<number, number> {
+  /** By host, how many tokens from the beginning it has. */
+  match(pieces: readonly PathPiece[]): ReadonlyMap<number, number> {
     const matched = new Map<number, number>();
-    for (const [place, block] of blocks.entries()) {
-      const hosts = this.#hosts.get(block);
-      if (hosts === undefined) break;
+    let before = 0;
+    for (const { id, tokens } of pieces) {
       let isAny = false;
-      for (const host of hosts) {
-        if ((matched.get(host) ?? 0) !== place) continue;
-        matched.set(host, place + 1);
+      for (const host of this.#hosts.get(id) ?? []) {
+        if ((matched.get(host) ?? 0) !== before) continue;
+        matched.set(host, before + tokens);
         isAny = true;
       }
       if (!isAny) break;
+      before += tokens;
     }
     return matched;
   }
 
-  insert(blocks: readonly number[], host: number): void {
+  insert(pieces: readonly PathPiece[], host: number): void {
     let recent = this.#recent.get(host);
-    if (recent === undefined) this.#recent.set(host, (recent = new Set()));
-    for (const block of blocks) {
-      recent.delete(block);
-      recent.add(block);
-      let hosts = this.#hosts.get(block);
-      if (hosts === undefined) this.#hosts.set(block, (hosts = new Set()));
+    if (recent === undefined) this.#recent.set(host, (recent = new Map()));
+    let size = this.#sizes.get(host) ?? 0;
+    for (const { id, tokens } of pieces) {
+      if (recent.delete(id)) size -= tokens;
+      recent.set(id, tokens);
+      size += tokens;
+      let hosts = this.#hosts.get(id);
+      if (hosts === undefined) this.#hosts.set(id, (hosts = new Set()));
       hosts.add(host);
     }
-    for (const oldest of recent) {
-      if (recent.size <= this.#blocksPerHost) break;
+    for (const [oldest, tokens] of recent) {
+      if (size <= this.#tokensPerHost) break;
       recent.delete(oldest);
+      size -= tokens;
       const hosts = this.#hosts.get(oldest);
       hosts?.delete(host);
       if (hosts?.size === 0) this.#hosts.delete(oldest);
     }
+    this.#sizes.set(host, size);
   }
 }

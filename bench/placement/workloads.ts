@@ -138,7 +138,7 @@ export const WORKLOADS: readonly Workload[] = [
     shapes: [tree],
     kvCapacityTokens: AMPLE_KV_TOKENS,
     limit: "decode",
-    problemsFactor: 2,
+    problemsFactor: 1.5,
   },
   {
     name: "process reward, tight KV",
@@ -165,6 +165,6 @@ export const WORKLOADS: readonly Workload[] = [
     shapes: [bestOf64, beam, tree, votes],
     kvCapacityTokens: 200_000,
     limit: "decode",
-    problemsFactor: 2,
+    problemsFactor: 1.5,
   },
 ];
