@@ -31,7 +31,7 @@ cluster: setup ## the demo as separate processes: Redis, a coordinator, two roll
 	@deploy/ensure-redis.sh
 	npm run -s cluster -- examples/game24.yaml --set output=runs/cluster-$(NOW)
 
-bench: setup ## benchmarks: search core, lanes, link, journal, embedded host, sandbox
+bench: setup ## benchmarks: search core, scheduler and placement, simulated engine, lanes, link, journal, embedded host, sandbox
 	@deploy/ensure-redis.sh
 	@deploy/ensure-bubblewrap.sh
 	npm run -s bench

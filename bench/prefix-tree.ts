@@ -56,11 +56,8 @@ const OPERATIONS: Readonly<Record<string, Operation>> = {
       if (landed !== undefined) tree.landed(landed.host, landed.node, STEP_TOKENS);
     }
   },
-  "holders of a path": ({ tree }, targets) => {
-    for (const { node } of targets) consume([...tree.holders(node, ROOT_TOKENS + 1)].length);
-  },
-  "uncached tokens": ({ tree }, targets) => {
-    for (const { host, node } of targets) consume(tree.uncached(host, node));
+  "cached tokens": ({ tree }, targets) => {
+    for (const { host, node } of targets) consume(tree.cached(host, node));
   },
   "life of a request": ({ tree }, targets) => {
     for (let i = 0; i < targets.length + IN_FLIGHT; i += 1) {
@@ -81,10 +78,8 @@ function consume(value: number): void {
 
 function decide(tree: PrefixTree, { path, host }: Target): void {
   const node = tree.retain(path);
-  let best = host;
-  for (const [holder] of tree.holders(node, ROOT_TOKENS + 1)) best = holder;
-  consume(tree.pinnedTokens(best) + tree.pinnedBy(best, node));
-  tree.sent(best, node, STEP_TOKENS);
+  consume(tree.cached(host, node) + tree.pinnedTokens(host) + tree.pinnedBy(host, node));
+  tree.sent(host, node, STEP_TOKENS);
 }
 
 function settle(tree: PrefixTree, { node, host }: Target, id: string): void {

@@ -48,7 +48,12 @@ export class Routes {
     for (const spec of this.specs) this.#routeOf(spec);
   }
 
-  /** Every route that an ask of the arm may take to a host; the first is that of its rollouts. */
+  /** That of the arm's rollouts. */
+  get rollouts(): HostRoute {
+    return this.#host(this.#sweep.model, []);
+  }
+
+  /** Every route that an ask of the arm may take to a host. */
   get hosts(): Iterable<HostRoute> {
     return this.#hosts.values();
   }
@@ -59,7 +64,7 @@ export class Routes {
   }
 
   of(ask: Ask): Route {
-    return ask.kind === "sample" ? this.#host(this.#sweep.model, []) : this.#routeOf(this.specOf(ask));
+    return ask.kind === "sample" ? this.rollouts : this.#routeOf(this.specOf(ask));
   }
 
   specOf({ role, tool }: Pick<VerifyAsk, "role" | "tool">): VerifierSpec {

@@ -11,7 +11,6 @@ import { CoppiceError, messageOf } from "../runtime/errors.ts";
 import { type Job, NO_TOKENS, type Report, UNKNOWN_TOKENS } from "../queue/job.ts";
 import type { OpenAsk } from "./backlog.ts";
 import type { SweepRun } from "./coordinator-api.ts";
-import type { Decision } from "./scheduler/decision.ts";
 import type { JobOwner } from "./scheduler/dispatcher.ts";
 import type { ElapsedEntry, LossEntry, OrderEntry } from "./journal-entry.ts";
 import { NOTHING } from "./ledger.ts";
@@ -34,7 +33,6 @@ import { Withdrawals } from "./withdrawals.ts";
 
 export class Run implements SweepRun, JobOwner {
   readonly id: string;
-  readonly ended: Promise<Summary>;
   readonly #sweep: Sweep;
   readonly #parts: RunParts;
   readonly #files: RunFiles;
@@ -59,8 +57,7 @@ export class Run implements SweepRun, JobOwner {
   #cutShort: "budget" | "cancelled" | null = null;
   #failure: Error | null = null;
   #endedMs: number | null = null;
-  #resolveEnded: (summary: Summary) => void = () => undefined;
-  #rejectEnded: (error: Error) => void = () => undefined;
+  readonly #end = Promise.withResolvers<Summary>();
 
   private constructor(options: {
     readonly id: string;
@@ -76,7 +73,7 @@ export class Run implements SweepRun, JobOwner {
     this.#past = options.past;
     this.#attempt = Math.max(0, ...options.past.elapsed.keys()) + 1;
     this.#total = options.files.problems * options.sweep.arms.length;
-    const { clock, limits, withdraw } = options.parts;
+    const { clock, limits, log, withdraw } = options.parts;
     this.#withdrawals = new Withdrawals({ clock, withdraw, patienceMs: limits.withdrawalMs });
     this.#timers = new Timers(clock);
     this.#startedMs = clock.monotonicMs();
@@ -94,11 +91,8 @@ export class Run implements SweepRun, JobOwner {
       isSending: () => this.#state === "running",
       outOfBudget: (task, open) => this.#lose(task, open, budgetLoss(options.past.ledger.charged)),
       onMissing: (message) => this.notice(message),
-      onDecision: (task, decision, asks) => this.#decided(task, decision, asks),
-    });
-    this.ended = new Promise((resolve, reject) => {
-      this.#resolveEnded = resolve;
-      this.#rejectEnded = reject;
+      onDecision: ({ id: task }, decision, asks) =>
+        log.debug({ task, asks: asks.length, ...decision }, "decided"),
     });
     // Somebody may only ever watch; a run that fails is told to watchers too.
     this.ended.catch(() => undefined);
@@ -110,6 +104,10 @@ export class Run implements SweepRun, JobOwner {
     const run = new Run({ id, sweep, parts, files, past });
     run.#start();
     return run;
+  }
+
+  get ended(): Promise<Summary> {
+    return this.#end.promise;
   }
 
   status(): SweepStatus {
@@ -296,11 +294,6 @@ export class Run implements SweepRun, JobOwner {
     this.#stir(task);
   }
 
-  #decided(task: TaskRun, decision: Decision, asks: readonly OpenAsk[]): void {
-    this.#parts.log.debug({ task: task.id, asks: asks.length, ...decision }, "decided");
-  }
-
-  /** It may have asks that wait, soon. */
   #stir(task: TaskRun): void {
     if (!this.#settling.has(task)) this.#stirred.add(task);
     this.pump();
@@ -458,8 +451,8 @@ export class Run implements SweepRun, JobOwner {
     this.#parts.log.info({ sweep: this.id, state: this.#state }, "sweep_ended");
     this.#watchers.tell({ kind: "status", status: this.status() });
     this.#watchers.tell({ kind: "ended", summary: this.#summary() });
-    if (this.#failure === null) this.#resolveEnded(this.#summary());
-    else this.#rejectEnded(this.#failure);
+    if (this.#failure === null) this.#end.resolve(this.#summary());
+    else this.#end.reject(this.#failure);
   }
 
   async #writeMetrics(): Promise<void> {

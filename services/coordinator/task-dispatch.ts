@@ -50,15 +50,12 @@ export class TaskDispatch implements TreeOwner {
     this.#options = options;
   }
 
-  /** Whether a host wants another task with these routes. */
+  /** Whether a host wants another task of this arm. */
   wants(arm: string, routes: Routes): boolean {
     const { dispatcher, id } = this.#options;
-    for (const route of routes.hosts) {
-      if (dispatcher.scheduler.wants(route, treeKind(id, arm, route)) > 0) return true;
-      this.#miss(dispatcher.scheduler.couldServe(route), describeRoute(route));
-      // The first is that of the arm's rollouts: no other is asked for before it.
-      return false;
-    }
+    const route = routes.rollouts;
+    if (dispatcher.scheduler.wants(route, treeKind(id, arm, route))) return true;
+    this.#miss(dispatcher.scheduler.couldServe(route), describeRoute(route));
     return false;
   }
 

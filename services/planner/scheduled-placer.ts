@@ -67,7 +67,7 @@ export class ScheduledPlacer implements Placer {
 
   /** As the runner: one at a time, and then it looks again. */
   wants(): number {
-    return this.#kinds.some((kind) => this.#scheduler.wants(NEEDS, kind) > 0) ? 1 : 0;
+    return this.#kinds.some((kind) => this.#scheduler.wants(NEEDS, kind)) ? 1 : 0;
   }
 
   opened(task: SyntheticTask): void {

@@ -59,8 +59,6 @@ class Run {
       paths: this.#retained.map(({ node }) => [
         tree.tokens(node),
         HOSTS.map(({ name }) => [tree.cached(name, node), tree.pinnedBy(name, node)]),
-        Object.fromEntries(tree.holders(node)),
-        [...tree.holders(node)].length,
       ]),
     };
   }
@@ -73,13 +71,9 @@ class Run {
       hosts: HOSTS.map(({ name }) => [model.pinned(name), model.resident(name)]),
       paths: this.#retained.map(({ path }) => {
         const id = path.at(-1)?.id ?? "";
-        const cached = HOSTS.map(({ name }): [string, number] => [name, model.cached(name, id)]);
-        const holders = cached.filter(([, tokens]) => tokens > 0);
         return [
           model.tokens(id),
-          cached.map(([name, tokens]) => [tokens, model.pinnedBy(name, id)]),
-          Object.fromEntries(holders),
-          holders.length,
+          HOSTS.map(({ name }) => [model.cached(name, id), model.pinnedBy(name, id)]),
         ];
       }),
     };

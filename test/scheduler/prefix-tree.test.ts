@@ -100,7 +100,6 @@ describe("cached tokens", () => {
     expect(tree.cached("a", node)).toBe(16);
     const longer = tree.retain(path(["root", 20], ["x", 12], ["y", 1]));
     expect(tree.cached("a", longer)).toBe(32);
-    expect(tree.uncached("a", longer)).toBe(1);
   });
 
   test("are those of the shared beginning where a host has seen a sibling", () => {
@@ -133,25 +132,6 @@ describe("cached tokens", () => {
     const tree = treeOf();
     const node = serve(tree, "a", path(["x", 5]));
     expect(tree.cached("b", node)).toBe(0);
-    expect(tree.uncached("b", node)).toBe(5);
-  });
-});
-
-describe("holders", () => {
-  test("come once each, deepest first, with their cached tokens", () => {
-    const tree = treeOf({ hosts: ["a", "b", "c", "d"] });
-    const node = serve(tree, "a", path(["root", 10], ["x", 10], ["y", 10]));
-    serve(tree, "b", path(["root", 10], ["x", 10]));
-    serve(tree, "c", path(["root", 10], ["z", 10]));
-    expect([...tree.holders(node)]).toEqual([
-      ["a", 29],
-      ["b", 20],
-      ["c", 10],
-    ]);
-    expect([...tree.holders(node, 11)]).toEqual([
-      ["a", 29],
-      ["b", 20],
-    ]);
   });
 });
 

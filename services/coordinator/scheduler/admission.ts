@@ -12,14 +12,17 @@ export interface AdmissionLimits {
   readonly laneDepthFactor: number;
   /** Share of a host's KV cache that the asks in flight there may use. */
   readonly kvInFlightMax: number;
-  /** Share of it that the trees which a host works on may be expected to need, each at its widest. */
+  /**
+   * Share of it that the trees which a host works on may be expected to need, each at its widest. Above 1, since they are not at their
+   * widest all at once.
+   */
   readonly kvAdmittedMax: number;
 }
 
 export const DEFAULT_ADMISSION_LIMITS: AdmissionLimits = {
   laneDepthFactor: 1.5,
   kvInFlightMax: 0.95,
-  kvAdmittedMax: 1,
+  kvAdmittedMax: 1.4,
 };
 
 export class Admission {
@@ -33,9 +36,10 @@ export class Admission {
     this.#outlook = outlook;
   }
 
-  /** Whether the tree fits into the host's KV cache beside those that it works on. */
-  fits(host: HostState, state: TreeState): boolean {
-    return state.isAdmitted || this.#hasKv(host, this.#footprint(state));
+  /** Whether a tree that is not admitted yet fits into the host's KV cache beside those that it works on. */
+  fits(host: HostState, state: TreeState, next: NodeRef): boolean {
+    const asked = this.#prefixes.tokens(next) + state.waiting * this.#outlook.tokensOf(state);
+    return this.#hasKv(host, this.#footprint(state, asked));
   }
 
   /** Whether the host should be given a further tree of this kind, which is not open yet. */
@@ -68,9 +72,8 @@ export class Admission {
     return tokens <= kvCapacityTokens * this.#limits.kvAdmittedMax;
   }
 
-  /** Tokens that the tree is expected to have in use at its widest. */
-  #footprint(state: TreeState): number {
-    const guess = state.waiting * this.#outlook.tokensOf(state);
-    return Math.max(state.widest, this.#outlook.habits.footprint(state.tree.kind, guess));
+  /** Tokens that the tree is expected to have in use at its widest; `asked`: what it is known to ask for. */
+  #footprint({ tree, widest }: TreeState, asked = 0): number {
+    return Math.max(widest, this.#outlook.habits.footprint(tree.kind, asked));
   }
 }

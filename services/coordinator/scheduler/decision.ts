@@ -19,9 +19,7 @@ export type Reason =
   /** The tree's home is gone. */
   | "home-gone"
   /** The host ran dry, and computing the path there costs less than waiting at home. */
-  | "host-dry"
-  /** No task is left to open, and the host would be done sooner. */
-  | "tail";
+  | "host-dry";
 
 export interface Decision {
   readonly kind: DecisionKind;
@@ -42,19 +40,4 @@ export interface Decision {
   readonly kvCapacityTokens: number | null;
   /** Best first, at most three; of `placed`, `moved` and `lent`. */
   readonly considered: readonly Candidate[];
-}
-
-const REASONS: Readonly<Record<Reason, string>> = {
-  "least-wait": "it could begin soonest",
-  "holds-prefix": "it holds the prefix, and waiting for it costs less than computing that again",
-  "oldest-tree": "the tree lives there and is the oldest with asks waiting",
-  "host-idle": "nothing else ran there",
-  "home-gone": "the host that it lived on is gone",
-  "host-dry": "that host had nothing to do, and computing the prefix there costs less than waiting",
-  tail: "no task is left to open, and it would be done sooner there",
-};
-
-/** A decision as a sentence, without its numbers. */
-export function describeReason({ reason }: Pick<Decision, "reason">): string {
-  return REASONS[reason];
 }

@@ -1,10 +1,10 @@
 /**
- * What the scheduler expects: how long an ask would wait at a host, what it would compute there again, and how fast it would run.
+ * What the scheduler expects: how long an ask would wait at a host, and how long it would compute there what it does not hold.
  * It learns from what came back; until then it reckons with priors. Owns the prefix tree's reader side, the paces and the habits.
  */
 import { Habits } from "./habits.ts";
 import type { HostState, TreeState } from "./host-state.ts";
-import { Pace } from "./pace.ts";
+import { PrefillPace } from "./prefill-pace.ts";
 import type { Candidate } from "./placement.ts";
 import type { NodeRef, PrefixTree } from "./prefix-tree.ts";
 import type { LeafOutcome } from "./tree.ts";
@@ -15,7 +15,7 @@ const DURATION_PRIOR_MS = 1_000;
 export class Outlook {
   readonly habits = new Habits();
   readonly #prefixes: PrefixTree;
-  readonly #paces = new Map<string, Pace>();
+  readonly #paces = new Map<string, PrefillPace>();
 
   constructor(prefixes: PrefixTree) {
     this.#prefixes = prefixes;
@@ -53,46 +53,29 @@ export class Outlook {
     return (Math.max(0, place - free) / atOnce) * durationMs;
   }
 
-  /** For all that the tree asks now to be done at the host, computing included; null: no pace is known. */
-  roundMs(host: HostState, state: TreeState, node: NodeRef): number | null {
-    const own = state.home === host ? state.waiting + state.inFlight : 0;
-    const running = Math.min(host.concurrency, host.inFlight + host.waiting - own + state.waiting);
-    const msPerToken = this.#paceOf(host).msPerToken(running);
-    if (msPerToken === null) return null;
-    const tokens = this.tokensOf(state);
-    const { waitMs, prefillMs } = this.candidate(host, state, node);
-    return waitMs + prefillMs + tokens * msPerToken;
-  }
-
   /** Tokens that the tree's next ask will make. */
   tokensOf({ tree }: TreeState): number {
     return this.habits.tokens(tree.kind, tree.peekTokensMax());
   }
 
-  /** @param running Asks at the host while it ran. @param uncachedTokens Of its prompt, as far as is known. */
+  /** @param uncachedTokens Of its prompt, as far as is known. */
   learn(
-    { facts }: HostState,
+    host: HostState,
     kind: string,
-    {
-      outcome,
-      running,
-      uncachedTokens,
-    }: { readonly outcome: LeafOutcome; readonly running: number; readonly uncachedTokens: number | null },
+    { outcome, uncachedTokens }: { readonly outcome: LeafOutcome; readonly uncachedTokens: number | null },
   ): void {
-    const pace = this.#paceOf({ facts });
     const { firstTokenMs, decodeMs, completionTokens } = outcome;
     if (uncachedTokens !== null && firstTokenMs !== null)
-      pace.prefilled({ tokens: uncachedTokens, ms: firstTokenMs });
+      this.#paceOf(host).prefilled({ tokens: uncachedTokens, ms: firstTokenMs });
     if (completionTokens === null || decodeMs === null) return;
-    if (completionTokens > 1) pace.decoded({ running, tokens: completionTokens - 1, ms: decodeMs });
     this.habits.answered(kind, { tokens: completionTokens, durationMs: decodeMs + (firstTokenMs ?? 0) });
   }
 
   /** Hosts of one engine and model run alike. */
-  #paceOf({ facts }: Pick<HostState, "facts">): Pace {
+  #paceOf({ facts }: HostState): PrefillPace {
     const key = `${facts.engine} ${facts.model}`;
     let pace = this.#paces.get(key);
-    if (pace === undefined) this.#paces.set(key, (pace = new Pace()));
+    if (pace === undefined) this.#paces.set(key, (pace = new PrefillPace()));
     return pace;
   }
 }

@@ -150,27 +150,6 @@ export class PredictedCaches {
     return usable(host, held, total);
   }
 
-  /** Hosts that would use at least so many cached tokens of a path, those that hold its deepest node first. */
-  *holders(node: NodeRef, leastTokens: number): Generator<[host: string, cachedTokens: number]> {
-    const total = this.#tokensOf(node);
-    let end = total;
-    let below = NONE;
-    for (let row = node; row !== ROOT && end >= leastTokens; row = this.#nodes.parent(row)) {
-      const start = end - this.#nodes.tokens(row);
-      // By invariant 1 whoever holds the node below holds this one too: where as many hold both, they are the same.
-      const isAnyNew = below === NONE || this.#nodes.holders(row) > this.#nodes.holders(below);
-      let entry = isAnyNew ? this.#nodes.firstEntry(row) : NONE;
-      for (; entry !== NONE; entry = this.#entries.nextOfNode(entry)) {
-        const host = this.#hostOf(entry);
-        if (below !== NONE && this.#entries.find(host.index, below) !== NONE) continue;
-        const cached = usable(host, start + this.#entries.get(entry, RESIDENT), total);
-        if (cached >= leastTokens) yield [host.name, cached];
-      }
-      end = start;
-      below = row;
-    }
-  }
-
   /** A request for this path is in flight: the host holds all of it, or is about to. */
   sent(host: HostCache, node: NodeRef, outputTokens: number): void {
     const entry = this.#hold(host, node);

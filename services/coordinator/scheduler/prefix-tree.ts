@@ -128,20 +128,6 @@ export class PrefixTree {
     return host === undefined ? 0 : this.#caches.cached(host, node);
   }
 
-  /** Tokens of the path that the host would have to compute. */
-  uncached(hostName: string, node: NodeRef): number {
-    return this.tokens(node) - this.cached(hostName, node);
-  }
-
-  /**
-   * Each host that would use at least so many cached tokens of this path, once, with how many; those that hold its deepest
-   * node first. Give more than the tokens of a prompt that all hosts hold, or stop early, and they are not
-   * walked over. Change nothing while reading.
-   */
-  holders(node: NodeRef, leastTokens = 1): Iterable<[host: string, cachedTokens: number]> {
-    return this.#caches.holders(node, Math.max(1, leastTokens));
-  }
-
   /**
    * A request for this path is in flight at the host, expected to generate so many tokens: its blocks are pinned, and
    * room for its output is spoken for, until `landed`. `node` must be retained. Programmer error where there is no such host.

@@ -21,16 +21,16 @@ import { chooseTheft } from "./stealing.ts";
 import type { Leaf, LeafOutcome, Tree } from "./tree.ts";
 
 export interface SchedulerLimits extends AdmissionLimits {
+  /** A host runs dry when it has at most this share of the asks that it may have, and none wait. */
+  readonly dryShare: number;
   /** Of a tree's waiting asks, the share that is lent to a host that ran dry. */
   readonly lentShare: number;
-  /** At the tail a tree moves where it would take at most so much of the time that it takes at home. */
-  readonly tailGainMax: number;
 }
 
 export const DEFAULT_SCHEDULER_LIMITS: SchedulerLimits = {
   ...DEFAULT_ADMISSION_LIMITS,
+  dryShare: 0.5,
   lentShare: 0.5,
-  tailGainMax: 0.8,
 };
 
 /** Hosts named in a decision. */
@@ -45,8 +45,6 @@ interface Flight {
   readonly tokens: number;
   /** What it added to the tokens in use. */
   readonly pinned: number;
-  /** Asks at the host when it was sent, it included. */
-  readonly running: number;
 }
 
 /** A host as the outside sees it. */
@@ -152,21 +150,16 @@ export class Scheduler {
     this.#wait(state, state.tree.waiting());
     if (state.waiting === 0) return;
     if (state.home === null) this.#place(state);
-    else if (this.#isTail && state.inFlight === 0) this.#reconsider(state);
     if (state.home === null) return;
     state.home.enqueue(state);
     this.#stirred.add(state.home);
   }
 
-  /**
-   * Trees that should be opened now, of tasks which need this: one for each host that has nothing to send and room for another tree's
-   * asks, and for its KV cache.
-   */
-  wants(needs: PlacementNeeds, kind: string): number {
-    let count = 0;
+  /** Whether a task that needs this should be opened: a host has nothing to send, and room for the asks of another tree. */
+  wants(needs: PlacementNeeds, kind: string): boolean {
     for (const host of this.#hosts.values())
-      if (host.isReady && isFit(host.facts, needs) && this.#admission.isHungry(host, kind)) count += 1;
-    return count;
+      if (host.isReady && isFit(host.facts, needs) && this.#admission.isHungry(host, kind)) return true;
+    return false;
   }
 
   /** Sends what can be sent now. */
@@ -214,25 +207,26 @@ export class Scheduler {
     if (!host.isReady || this.#hosts.get(host.id) !== host) return;
     let room = this.#room(host);
     for (let isSent = true; room > 0 && isSent; room = this.#room(host)) {
-      const state = this.#next(host);
-      if (state === null) break;
-      const reason: Reason =
-        host.inFlight === 0 && !this.#admission.fits(host, state) ? "host-idle" : "oldest-tree";
-      state.isAdmitted = true;
+      const next = this.#next(host);
+      if (next === null) break;
+      const { state, reason } = next;
       isSent = this.#send(state, { kind: "sent", reason, host, room, considered: [] });
     }
-    mark(this.#dry, host, room > 0 && host.waiting === 0);
+    // One that has most of what it may have is not dry: its own trees will ask again in a moment.
+    mark(this.#dry, host, host.waiting === 0 && host.inFlight <= host.concurrency * this.#limits.dryShare);
     mark(this.#crowded, host, host.waiting > 0);
   }
 
   /** The oldest tree that is at work or may begin; those behind one that may not begin must wait for it. */
-  #next(host: HostState): TreeState | null {
-    for (const state of host.line) {
-      if (state.isAdmitted) return state;
-      if (host.inFlight === 0 || this.#admission.fits(host, state)) return state;
-      return host.line.find((younger) => younger.isAdmitted) ?? null;
-    }
-    return null;
+  #next(host: HostState): { readonly state: TreeState; readonly reason: Reason } | null {
+    const [oldest] = host.line;
+    if (oldest === undefined) return null;
+    const node = oldest.isAdmitted ? null : this.#nextNode(oldest);
+    if (node === null || this.#admission.fits(host, oldest, node))
+      return { state: oldest, reason: "oldest-tree" };
+    if (host.inFlight === 0) return { state: oldest, reason: "host-idle" };
+    const younger = host.line.find(({ isAdmitted }) => isAdmitted);
+    return younger === undefined ? null : { state: younger, reason: "oldest-tree" };
   }
 
   #room(host: HostState): number {
@@ -268,12 +262,13 @@ export class Scheduler {
     const cachedTokens = this.#prefixes.cached(host.id, node);
     const pinned = this.#prefixes.pinnedBy(host.id, node) + tokens;
     this.#prefixes.sent(host.id, node, tokens);
+    state.isAdmitted ||= state.home === host;
     host.inFlight += 1;
     state.inFlight += 1;
     state.pinned += pinned;
     state.widest = Math.max(state.widest, state.pinned);
     this.#outlook.habits.grown(state.tree.kind, state.widest);
-    this.#flights.set(key, { state, host, node, cachedTokens, tokens, pinned, running: host.inFlight });
+    this.#flights.set(key, { state, host, node, cachedTokens, tokens, pinned });
   }
 
   #forgetFlight(key: string, { state, host, node, tokens, pinned }: Flight, output: Output | null): void {
@@ -284,13 +279,11 @@ export class Scheduler {
     this.#prefixes.landed(host.id, node, tokens, output);
   }
 
-  #learn({ state, host, node, running, cachedTokens: predicted }: Flight, outcome: LeafOutcome): void {
+  #learn({ state, host, node, cachedTokens: predicted }: Flight, outcome: LeafOutcome): void {
     const { promptTokens, cachedTokens } = outcome;
     if (cachedTokens !== null) this.#prefixes.reported(host.id, node, { predicted, cached: cachedTokens });
     this.#outlook.learn(host, state.tree.kind, {
       outcome,
-      // It had these beside it when it began, and has those now.
-      running: (running + host.inFlight + 1) / 2,
       uncachedTokens: promptTokens === null ? null : promptTokens - (cachedTokens ?? predicted),
     });
   }
@@ -310,27 +303,6 @@ export class Scheduler {
       node,
       considered,
     });
-  }
-
-  /** At the tail, as a tree begins a round: would another host be done sooner with it, computing its paths included? */
-  #reconsider(state: TreeState): void {
-    const { home } = state;
-    const node = this.#nextNode(state);
-    if (home === null || node === null) return;
-    const homeMs = this.#outlook.roundMs(home, state, node);
-    if (homeMs === null) return;
-    let best: HostState | null = null;
-    let bestMs = homeMs * this.#limits.tailGainMax;
-    for (const host of this.#hosts.values()) {
-      if (host === home || !host.isReady || !isFit(host.facts, state.tree.needs)) continue;
-      const ms = this.#outlook.roundMs(host, state, node);
-      if (ms === null || ms > bestMs || (ms === bestMs && host.id > (best?.id ?? ""))) continue;
-      best = host;
-      bestMs = ms;
-    }
-    if (best === null) return;
-    const considered = [best, home].map((host) => this.#outlook.candidate(host, state, node));
-    this.#house(state, best, { kind: "moved", reason: "tail", node, considered });
   }
 
   /** Gives a host that has run dry what would wait longer elsewhere than it takes to compute here. */

@@ -31,7 +31,6 @@ const RETAINED = 3;
 const CLAIMS = 4;
 /** First of the entries of this node, one for each host that holds it: the list is the predicted caches' own. */
 const FIRST_ENTRY = 5;
-const HOLDERS = 6;
 const WIDTH = 8;
 
 export class TreeNodes {
@@ -124,19 +123,12 @@ export class TreeNodes {
 
   /** One more host holds it. */
   hold(node: NodeRef): void {
-    this.#table.add(node, HOLDERS, 1);
     this.#table.add(node, CLAIMS, 1);
   }
 
   /** One host less holds it. */
   drop(node: NodeRef): void {
-    this.#table.add(node, HOLDERS, -1);
     this.#unclaim(node);
-  }
-
-  /** Hosts that hold it. */
-  holders(node: NodeRef): number {
-    return this.#table.get(node, HOLDERS);
   }
 
   /** Frees the node, and those above it, that nobody claims any more. */

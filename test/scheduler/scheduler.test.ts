@@ -1,0 +1,345 @@
+/** The scheduler's rules, on hosts and trees made by hand: order, admission, placement, stealing, and what it learns. */
+import { beforeEach, describe, expect, test } from "vitest";
+import type { Decision } from "../../services/coordinator/scheduler/decision.ts";
+import type { PathPiece } from "../../services/coordinator/scheduler/prefix-tree.ts";
+import { Scheduler, type SchedulerLimits } from "../../services/coordinator/scheduler/scheduler.ts";
+import type { Leaf, Tree } from "../../services/coordinator/scheduler/tree.ts";
+import type { HostFacts } from "../../services/link/link.ts";
+import type { Ability } from "../../services/queue/job.ts";
+
+const MODEL = { model: "m", can: new Set<Ability>() };
+
+function facts(id: string, given: Partial<HostFacts> = {}): HostFacts {
+  return {
+    id,
+    engine: "simulated",
+    model: "m",
+    concurrency: 4,
+    concurrencyMax: 4,
+    kvCapacityTokens: null,
+    contextTokens: null,
+    reportsCachedTokens: true,
+    blockTokens: 1,
+    sharesColdPrefixes: true,
+    can: [],
+    ...given,
+  };
+}
+
+interface Sent {
+  readonly tree: string;
+  readonly key: string;
+  readonly host: string;
+  readonly kind: Decision["kind"];
+}
+
+let sent: Sent[];
+let decisions: Decision[];
+let scheduler: Scheduler;
+beforeEach(() => {
+  sent = [];
+  decisions = [];
+});
+
+/** A tree whose asks all continue its prompt. */
+class TestTree implements Tree {
+  readonly id: string;
+  readonly kind = "kind";
+  readonly needs;
+  readonly #path: readonly PathPiece[];
+  /** Whether its owner lets it send. */
+  maySend = true;
+  #waiting = 0;
+  #asked = 0;
+
+  constructor(id: string, { tokens = 10, can = MODEL.can }: { tokens?: number; can?: Set<Ability> } = {}) {
+    this.id = id;
+    this.needs = { ...MODEL, can };
+    this.#path = [{ id: `prompt of ${id}`, tokens, isKnown: true }];
+    scheduler.plant(this);
+  }
+
+  /** So many more asks wait. */
+  ask(count: number): this {
+    this.#waiting += count;
+    scheduler.touched(this.id);
+    return this;
+  }
+
+  waiting(): number {
+    return this.#waiting;
+  }
+
+  peek(): readonly PathPiece[] | null {
+    return this.#waiting === 0 ? null : this.#path;
+  }
+
+  peekTokensMax(): number {
+    return 10;
+  }
+
+  decided(decision: Decision): void {
+    decisions.push(decision);
+  }
+
+  send(decision: Decision, max: number): readonly Leaf[] {
+    if (!this.maySend) return [];
+    decisions.push(decision);
+    const leaves: Leaf[] = [];
+    for (; this.#waiting > 0 && leaves.length < max; this.#waiting -= 1) {
+      const key = `${this.id}.${this.#asked}`;
+      this.#asked += 1;
+      sent.push({ tree: this.id, key, host: decision.host, kind: decision.kind });
+      leaves.push({ key, path: this.#path, tokensMax: 10 });
+    }
+    return leaves;
+  }
+}
+
+function start(hosts: readonly HostFacts[], limits: Partial<SchedulerLimits> = {}): void {
+  scheduler = new Scheduler({ laneDepthFactor: 1, ...limits });
+  for (const host of hosts) {
+    scheduler.join(host);
+    scheduler.ready(host.id);
+  }
+  // As long as tasks are left to open, nothing is stolen.
+  scheduler.hasMore("sweep", true);
+}
+
+const hostOf = (tree: string): string | undefined => sent.find((each) => each.tree === tree)?.host;
+const countAt = (host: string): number => sent.filter((each) => each.host === host).length;
+
+function answer(key: string, given: { cachedTokens?: number } = {}): void {
+  const { cachedTokens = 0 } = given;
+  const times = { firstTokenMs: 10, decodeMs: 1_000 };
+  scheduler.settled(key, { promptTokens: 10, cachedTokens, completionTokens: 10, ...times });
+}
+
+describe("order", () => {
+  test("serves the oldest tree first, and fills the host", () => {
+    start([facts("a")]);
+    const old = new TestTree("old");
+    const young = new TestTree("young");
+    young.ask(3);
+    old.ask(3);
+    scheduler.run();
+    expect(sent.map(({ tree }) => tree)).toEqual(["old", "old", "old", "young"]);
+  });
+
+  test("sends as many as were settled, whatever is settled twice", () => {
+    start([facts("a")]);
+    new TestTree("t").ask(9);
+    scheduler.run();
+    answer("t.0");
+    answer("t.0");
+    scheduler.run();
+    expect(sent.length).toBe(5);
+  });
+
+  test("leaves a tree alone that may not send, and serves others meanwhile, until it is touched", () => {
+    start([facts("a")]);
+    const held = new TestTree("held");
+    held.maySend = false;
+    held.ask(2);
+    new TestTree("other").ask(2);
+    scheduler.run();
+    expect(sent.map(({ tree }) => tree)).toEqual(["other", "other"]);
+    held.maySend = true;
+    scheduler.touched("held");
+    scheduler.run();
+    expect(sent.map(({ tree }) => tree).slice(2)).toEqual(["held", "held"]);
+  });
+
+  test("follows the number of asks that the host may have now", () => {
+    start([facts("a")]);
+    new TestTree("t").ask(9);
+    const quiet = { running: null, waiting: null, kvUsage: null, preemptions: null, cacheLosses: 0 };
+    scheduler.signalled("a", { concurrency: 7, ...quiet });
+    scheduler.run();
+    expect(sent.length).toBe(7);
+  });
+});
+
+describe("placement", () => {
+  test("spreads trees over hosts, ties to the lower id, and keeps each on its own", () => {
+    start([facts("b"), facts("a")]);
+    const trees = ["1", "2"].map((id) => new TestTree(id).ask(1));
+    scheduler.run();
+    expect([hostOf("1"), hostOf("2")]).toEqual(["a", "b"]);
+    for (const tree of trees) tree.ask(1);
+    scheduler.run();
+    expect(sent.map(({ tree, host }) => `${tree}${host}`).toSorted()).toEqual(["1a", "1a", "2b", "2b"]);
+  });
+
+  test("passes over hosts that are not ready, serve another model, or lack an ability", () => {
+    start([facts("other", { model: "another" }), facts("plain"), facts("able", { can: ["score"] })]);
+    scheduler.join(facts("coming", { can: ["score"], concurrency: 100 }));
+    new TestTree("t", { can: new Set<Ability>(["score"]) }).ask(1);
+    scheduler.run();
+    expect(hostOf("t")).toBe("able");
+  });
+
+  test("keeps a tree that nobody can serve until a host comes that can", () => {
+    start([]);
+    new TestTree("t").ask(2);
+    scheduler.run();
+    expect(sent).toEqual([]);
+    scheduler.join(facts("a"));
+    scheduler.ready("a");
+    scheduler.run();
+    expect(countAt("a")).toBe(2);
+  });
+
+  test("gives the trees of a host that is gone other homes, and asks nothing of it any more", () => {
+    start([facts("a"), facts("b")]);
+    const tree = new TestTree("t").ask(1);
+    scheduler.run();
+    expect(hostOf("t")).toBe("a");
+    scheduler.leave("a");
+    tree.ask(1);
+    scheduler.run();
+    expect(sent.map(({ host }) => host)).toEqual(["a", "b"]);
+    expect(scheduler.host("a")).toBeNull();
+  });
+
+  test("says why here: the hosts it considered, best first, and what it expects to be cached", () => {
+    start([facts("a"), facts("b")]);
+    new TestTree("t").ask(1);
+    scheduler.run();
+    expect(decisions[0]).toMatchObject({
+      kind: "placed",
+      reason: "least-wait",
+      host: "a",
+      home: null,
+      considered: [{ host: "a", waitMs: 0 }, { host: "b" }],
+    });
+    expect(decisions[1]).toMatchObject({ kind: "sent", reason: "oldest-tree", home: "a", promptTokens: 10 });
+  });
+});
+
+describe("admission", () => {
+  const tight = { kvCapacityTokens: 100, concurrency: 16, concurrencyMax: 16 };
+
+  test("works on as many trees as the KV cache has room for, and takes the next when one is over", () => {
+    // Each needs 20 + 3 * 10 tokens at its widest.
+    start([facts("a", tight)], { kvAdmittedMax: 1, kvInFlightMax: 1 });
+    for (const id of ["1", "2", "3"]) new TestTree(id, { tokens: 20 }).ask(3);
+    scheduler.run();
+    expect(new Set(sent.map(({ tree }) => tree))).toEqual(new Set(["1", "2"]));
+    for (const { key } of sent.filter(({ tree }) => tree === "1")) answer(key);
+    scheduler.fell("1");
+    scheduler.run();
+    expect(sent.at(-1)?.tree).toBe("3");
+  });
+
+  test("never lets a host stand idle for the sake of its cache", () => {
+    start([facts("a", tight)]);
+    new TestTree("large", { tokens: 1_000 }).ask(2);
+    scheduler.run();
+    expect(sent.map(({ key }) => key)).toEqual(["large.0"]);
+    expect(decisions.at(-1)).toMatchObject({ kind: "sent", reason: "host-idle" });
+  });
+
+  test("asks for a further task while a host has nothing to send, and for none once it is full", () => {
+    start([facts("a")]);
+    expect(scheduler.wants(MODEL, "kind")).toBe(true);
+    const tree = new TestTree("t").ask(3);
+    scheduler.run();
+    expect(scheduler.wants(MODEL, "kind")).toBe(true);
+    tree.ask(1);
+    scheduler.run();
+    expect(scheduler.wants(MODEL, "kind")).toBe(false);
+    expect(scheduler.wants({ ...MODEL, model: "another" }, "kind")).toBe(false);
+  });
+});
+
+describe("stealing", () => {
+  /** Two hosts; all trees live on "a", since "b" came later. */
+  function crowd(trees: readonly (readonly [id: string, asks: number])[], tokens = 10): void {
+    start([facts("a")]);
+    for (const [id, asks] of trees) new TestTree(id, { tokens }).ask(asks);
+    scheduler.run();
+    scheduler.join(facts("b"));
+    scheduler.ready("b");
+  }
+
+  test("begins only when no task is left to open", () => {
+    crowd([
+      ["1", 4],
+      ["2", 4],
+    ]);
+    scheduler.run();
+    expect(countAt("b")).toBe(0);
+    scheduler.hasMore("sweep", false);
+    scheduler.run();
+    expect(countAt("b")).toBe(4);
+  });
+
+  test("takes a whole tree that has nothing running, and its later asks too", () => {
+    crowd([
+      ["1", 4],
+      ["2", 2],
+    ]);
+    scheduler.hasMore("sweep", false);
+    scheduler.run();
+    expect(hostOf("2")).toBe("b");
+    expect(decisions.findLast(({ kind }) => kind === "moved")).toMatchObject({
+      reason: "host-dry",
+      host: "b",
+      home: "a",
+    });
+  });
+
+  test("borrows asks of a tree that runs at home, and leaves the tree there", () => {
+    crowd([["1", 8]]);
+    scheduler.hasMore("sweep", false);
+    scheduler.run();
+    expect(sent.filter(({ kind }) => kind === "lent").every(({ host }) => host === "b")).toBe(true);
+    expect(countAt("b")).toBeGreaterThan(0);
+    expect(scheduler.host("a")?.openTrees).toBe(1);
+  });
+
+  test("leaves an ask at home whose path would take longer to compute than it waits", () => {
+    // 10^6 tokens at 5,000 a second, against a wait of a second or two.
+    crowd(
+      [
+        ["1", 4],
+        ["2", 4],
+      ],
+      1_000_000,
+    );
+    scheduler.hasMore("sweep", false);
+    scheduler.run();
+    expect(countAt("b")).toBe(0);
+  });
+
+  test("does not call a host dry that has most of what it may have", () => {
+    crowd([["1", 4]]);
+    scheduler.join(facts("a"));
+    new TestTree("b's own").ask(3);
+    scheduler.run();
+    expect(hostOf("b's own")).toBe("b");
+    new TestTree("late").ask(2);
+    scheduler.hasMore("sweep", false);
+    scheduler.run();
+    expect(sent.filter(({ kind }) => kind === "lent")).toEqual([]);
+  });
+});
+
+describe("what hosts hold", () => {
+  test("is expected after a tree was there, and forgotten when the host has lost its cache", () => {
+    start([facts("a")]);
+    const tree = new TestTree("t").ask(1);
+    scheduler.run();
+    answer("t.0");
+    tree.ask(1);
+    scheduler.run();
+    expect(decisions.at(-1)).toMatchObject({ cachedTokens: 9 });
+    answer("t.1", { cachedTokens: 9 });
+    const signals = { concurrency: 4, running: 0, waiting: 0, kvUsage: 0, preemptions: 0 };
+    scheduler.signalled("a", { ...signals, cacheLosses: 1 });
+    tree.ask(1);
+    scheduler.run();
+    expect(decisions.at(-1)).toMatchObject({ cachedTokens: 0 });
+  });
+});
