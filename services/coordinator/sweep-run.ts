@@ -1,35 +1,32 @@
 /**
  * The runner of one sweep: asks -> reserve -> coalesce siblings into a job -> lane; report -> journal -> acknowledge ->
- * charge -> tell. It owns the sweep's open tasks, ledger, journal and rows; it calls the dispatcher and is called by
- * the coordinator's desk.
+ * charge -> tell. It owns the sweep's open tasks and their states; `TaskDispatch` carries asks out, `Settlement` settles what
+ * comes back; it calls the dispatcher and is called by the coordinator's desk.
  *
- * Invariants: I1 (an ask is settled once: `OpenAsk.accepting`), I2 (`accept` resolves after the journal's write), I3 (every
- * dispatched ask holds a reservation), I4 (programs are told in journal order; seeds are derived), I5 (what a task throws
+ * Invariants: I1 and I2 (`accept` resolves once the settlement has it on disk), I4 (seeds are derived), I5 (what a task throws
  * ends that task), I6 (tasks are opened just ahead of need).
  */
 import { CoppiceError, messageOf } from "../runtime/errors.ts";
-import { type Job, NO_TOKENS, type Report, UNKNOWN_TOKENS } from "../queue/job.ts";
+import type { Job, Report } from "../queue/job.ts";
 import type { OpenAsk } from "./backlog.ts";
 import type { SweepRun } from "./coordinator-api.ts";
 import type { JobOwner } from "./scheduler/dispatcher.ts";
-import type { ElapsedEntry, LossEntry, OrderEntry } from "./journal-entry.ts";
-import { NOTHING } from "./ledger.ts";
-import type { Past, TaskEntry } from "./past.ts";
+import type { ElapsedEntry, OrderEntry } from "./journal-entry.ts";
+import type { Past } from "./past.ts";
 import { tryRenderPrompt } from "./sweep-file/prompt-template.ts";
-import { budgetLoss, costOf, entryOf, isAnswerTo, isOutdated, isOverrun } from "./report-entry.ts";
+import { budgetLoss, entryOf, isAnswerTo, isOutdated, isOverrun } from "./report-entry.ts";
 import { RunFiles } from "./run-files.ts";
 import type { RunParts } from "./run-parts.ts";
 import type { Summary, SweepEvent, SweepState, SweepStatus } from "./status.ts";
 import { Routes } from "./routes.ts";
 import type { Arm, Sweep } from "./sweep.ts";
 import { budgetOf, statusOf } from "./sweep-status.ts";
-import type { SettledState } from "./tally.ts";
 import { TaskDispatch } from "./task-dispatch.ts";
 import { TaskLine, type TaskToOpen } from "./task-line.ts";
 import { TaskOpener } from "./task-opener.ts";
+import { type CutShort, Settlement, type SettlementOwner } from "./settlement.ts";
 import { TaskRun } from "./task-run.ts";
 import { Timers, Watchers } from "./watchers.ts";
-import { Withdrawals } from "./withdrawals.ts";
 
 export class Run implements SweepRun, JobOwner {
   readonly id: string;
@@ -43,18 +40,16 @@ export class Run implements SweepRun, JobOwner {
   readonly #tasks = new Map<string, TaskRun>();
   /** Tasks that have something to do since the last pass. */
   readonly #stirred = new Set<TaskRun>();
-  readonly #openedMs = new Map<string, number>();
-  readonly #settling = new WeakSet<TaskRun>();
   readonly #opener: TaskOpener;
   readonly #routes: ReadonlyMap<Arm, Routes>;
   readonly #dispatch: TaskDispatch;
-  readonly #withdrawals: Withdrawals;
+  readonly #settlement: Settlement;
   readonly #watchers = new Watchers();
   readonly #timers: Timers;
   #isPassQueued = false;
   #state: SweepState = "running";
   /** Set once: how the rest of the sweep is to be settled. */
-  #cutShort: "budget" | "cancelled" | null = null;
+  #cutShort: CutShort | null = null;
   #failure: Error | null = null;
   #endedMs: number | null = null;
   readonly #end = Promise.withResolvers<Summary>();
@@ -73,8 +68,7 @@ export class Run implements SweepRun, JobOwner {
     this.#past = options.past;
     this.#attempt = Math.max(0, ...options.past.elapsed.keys()) + 1;
     this.#total = options.files.problems * options.sweep.arms.length;
-    const { clock, limits, log, withdraw } = options.parts;
-    this.#withdrawals = new Withdrawals({ clock, withdraw, patienceMs: limits.withdrawalMs });
+    const { clock, limits, log } = options.parts;
     this.#timers = new Timers(clock);
     this.#startedMs = clock.monotonicMs();
     this.#opener = new TaskOpener(new TaskLine(options.sweep, options.past.settled), (next) => {
@@ -89,10 +83,17 @@ export class Run implements SweepRun, JobOwner {
       ledger: options.past.ledger,
       owner: this,
       isSending: () => this.#state === "running",
-      outOfBudget: (task, open) => this.#lose(task, open, budgetLoss(options.past.ledger.charged)),
+      outOfBudget: (task, open) => this.#settlement.lose(task, open, budgetLoss(options.past.ledger.charged)),
       onMissing: (message) => this.notice(message),
       onDecision: ({ id: task }, decision, asks) =>
         log.debug({ task, asks: asks.length, ...decision }, "decided"),
+    });
+    this.#settlement = new Settlement(this.#settlementOwner(), {
+      parts: options.parts,
+      files: options.files,
+      past: options.past,
+      dispatch: this.#dispatch,
+      watchers: this.#watchers,
     });
     // Somebody may only ever watch; a run that fails is told to watchers too.
     this.ended.catch(() => undefined);
@@ -197,7 +198,7 @@ export class Run implements SweepRun, JobOwner {
     this.#dispatch.answered(task, open, report);
     if (report.result.kind === "cancelled" && !open.isWithdrawn) return this.#handedBack(task, open);
     if (isOverrun(report, open)) this.#parts.log.warn({ ...report, result: null }, "host_overran");
-    open.accepting = this.#settleAsk(task, open, entryOf(report, open));
+    open.accepting = this.#settlement.settle(task, open, entryOf(report, open));
     return open.accepting;
   }
 
@@ -207,7 +208,7 @@ export class Run implements SweepRun, JobOwner {
     for (const id of asks) {
       const open = task.asks.get(id);
       if (open === undefined || open.accepting !== null) continue;
-      if (open.isWithdrawn) this.#assumeStopped(task, open);
+      if (open.isWithdrawn) this.#settlement.assumeStopped(task, open);
       else task.returned(open);
     }
     this.#stir(task);
@@ -218,9 +219,26 @@ export class Run implements SweepRun, JobOwner {
     for (const id of asks) {
       const open = task?.asks.get(id);
       if (task === undefined || open === undefined || open.accepting !== null) continue;
-      if (open.isWithdrawn) this.#assumeStopped(task, open);
-      else this.#lose(task, open, { reason: "lost", message: `job ${job.id}: ${why}` });
+      if (open.isWithdrawn) this.#settlement.assumeStopped(task, open);
+      else this.#settlement.lose(task, open, { reason: "lost", message: `job ${job.id}: ${why}` });
     }
+  }
+
+  #settlementOwner(): SettlementOwner {
+    const isOver = (): boolean => this.#isOver;
+    const cutShort = (): CutShort | null => this.#cutShort;
+    return {
+      id: this.id,
+      get isOver() {
+        return isOver();
+      },
+      get cutShort() {
+        return cutShort();
+      },
+      stir: (task) => this.#stir(task),
+      settled: (task) => this.#taskSettled(task),
+      fail: (error) => void this.#fail(error),
+    };
   }
 
   #start(): void {
@@ -245,7 +263,8 @@ export class Run implements SweepRun, JobOwner {
   #pass(): void {
     if (this.#isOver) return;
     for (const task of this.#stirred) {
-      for (const { open, entry } of task.takeEchoes()) this.#settleUntold(task, open, entry);
+      if (this.#settlement.isSettling(task)) continue;
+      for (const { open, entry } of task.takeEchoes()) this.#settlement.settleUntold(task, open, entry);
       this.#dispatch.stir(task);
     }
     this.#stirred.clear();
@@ -284,18 +303,17 @@ export class Run implements SweepRun, JobOwner {
       retain: (segment) => this.#parts.segments.retain(segment),
     });
     this.#tasks.set(task.id, task);
-    this.#openedMs.set(task.id, this.#parts.clock.monotonicMs());
-    if (prompt.error !== null) task.refuse(prompt.error);
-    else this.#withdraw(task, task.start());
-    for (const entry of this.#past.entries.get(task.id) ?? []) this.#withdraw(task, task.apply(entry));
-    this.#past.entries.delete(task.id);
-    if (this.#cutShort !== null) this.#cutTask(task);
-    this.#settleIfDone(task);
-    this.#stir(task);
+    this.#settlement.begin(task, prompt.error);
+  }
+
+  #taskSettled(task: TaskRun): void {
+    this.#tasks.delete(task.id);
+    this.#endIfAllSettled();
+    this.pump();
   }
 
   #stir(task: TaskRun): void {
-    if (!this.#settling.has(task)) this.#stirred.add(task);
+    this.#stirred.add(task);
     this.pump();
   }
 
@@ -306,112 +324,14 @@ export class Run implements SweepRun, JobOwner {
     return Promise.resolve();
   }
 
-  #lose(task: TaskRun, open: OpenAsk, loss: LossEntry["loss"]): void {
-    const cost =
-      loss.reason === "budget" ? { usage: NO_TOKENS, charge: NOTHING } : costOf(open, UNKNOWN_TOKENS);
-    this.#settleUntold(task, open, { kind: "loss", task: task.id, ask: open.ask.id, loss, ...cost });
-  }
-
-  /** Nobody will say what a withdrawn ask had cost: the worst is charged (I3). */
-  #assumeStopped(task: TaskRun, open: OpenAsk): void {
-    const cost = costOf(open, UNKNOWN_TOKENS);
-    this.#settleUntold(task, open, { kind: "spent", task: task.id, ask: open.ask.id, ...cost });
-  }
-
-  /** What no worker waits to hear of. A journal that fails ends the run. */
-  #settleUntold(task: TaskRun, open: OpenAsk, entry: TaskEntry): void {
-    open.accepting = this.#settleAsk(task, open, entry);
-    open.accepting.catch(() => undefined);
-  }
-
-  /** Journal, then ledger, then search: the one way in which an ask is settled. */
-  async #settleAsk(task: TaskRun, open: OpenAsk, entry: TaskEntry): Promise<void> {
-    try {
-      await this.#files.journal.append(entry);
-    } catch (error) {
-      void this.#fail(error);
-      throw error;
-    }
-    if (open.reservation !== null) {
-      this.#past.ledger.charge(open.reservation, entry.charge);
-      this.#dispatch.release();
-    }
-    if (open.job !== null) this.#parts.dispatcher.settled(open.job, open.ask.id);
-    this.#withdraw(task, task.apply(entry));
-    if (this.#cutShort !== null) this.#cutTask(task);
-    this.#settleIfDone(task);
-    this.#stir(task);
-  }
-
-  #withdraw(task: TaskRun, asks: readonly OpenAsk[]): void {
-    this.#withdrawals.tell(asks, (open) => {
-      if (task.asks.get(open.ask.id) !== open || open.accepting !== null || this.#isOver) return;
-      if (open.job !== null) this.#parts.dispatcher.settled(open.job, open.ask.id);
-      this.#assumeStopped(task, open);
-    });
-  }
-
   /** The rest of the sweep is settled as it stands: the budget's time is over, or the user cancelled. */
-  #cutRest(why: "budget" | "cancelled"): void {
+  #cutRest(why: CutShort): void {
     if (this.#isOver || this.#cutShort !== null) return;
     this.#cutShort = why;
     if (this.#state === "paused") this.#changeState("running");
     this.#parts.log.warn({ sweep: this.id, why }, "sweep_cut_short");
-    for (const task of this.#tasks.values()) {
-      this.#cutTask(task);
-      this.#settleIfDone(task);
-    }
+    for (const task of this.#tasks.values()) this.#settlement.cut(task);
     this.pump();
-  }
-
-  #cutTask(task: TaskRun): void {
-    if (task.isEnded) return;
-    if (this.#cutShort === "budget") task.outOfBudget();
-    this.#withdraw(task, task.cancel());
-  }
-
-  #settleIfDone(task: TaskRun): void {
-    const isDone = task.isEnded && (task.asks.size === 0 || this.#cutShort === "cancelled");
-    if (!isDone || this.#settling.has(task) || this.#isOver) return;
-    this.#settling.add(task);
-    this.#stirred.delete(task);
-    this.#dispatch.over(task);
-    void this.#settle(task).catch((error: unknown) => this.#fail(error));
-  }
-
-  async #settle(task: TaskRun): Promise<void> {
-    const { clock, log } = this.#parts;
-    const state: SettledState =
-      this.#cutShort === "cancelled" && task.isCut ? "cancelled" : task.settledState;
-    const wallMs = clock.monotonicMs() - (this.#openedMs.get(task.id) ?? 0);
-    const tally = task.tally(state);
-    const result = task.resultRow(state, wallMs);
-    const ends = await this.#files.rows.append(task.rolloutRows(), result);
-    await this.#files.journal.append({
-      kind: "settled",
-      task: task.id,
-      ordinal: task.ordinal,
-      tally,
-      ...ends,
-    });
-    this.#past.totals.add(tally);
-    this.#tasks.delete(task.id);
-    this.#openedMs.delete(task.id);
-    this.#letGo(task);
-    const verdict = task.selectedVerdict;
-    if (state === "failed")
-      log.error({ sweep: this.id, task: task.id, error: result["error"] }, "task_failed");
-    this.#watchers.tell({ kind: "task", task: task.id, state, verdict, rollouts: tally.rollouts });
-    this.#endIfAllSettled();
-    this.pump();
-  }
-
-  /** What others hold for a task that is over, asks of it that still run included. */
-  #letGo(task: TaskRun): void {
-    const { dispatcher, segments } = this.#parts;
-    for (const open of task.asks.values()) if (open.job !== null) dispatcher.settled(open.job, open.ask.id);
-    for (const id of task.segments.ids) segments.release(id);
-    this.#dispatch.over(task);
   }
 
   #endIfAllSettled(): void {
@@ -435,7 +355,7 @@ export class Run implements SweepRun, JobOwner {
     this.#timers.stop();
     this.#parts.dispatcher.scheduler.hasMore(this.id, false);
     try {
-      for (const task of this.#tasks.values()) this.#letGo(task);
+      for (const task of this.#tasks.values()) this.#settlement.letGo(task);
       await this.#opener.close();
       await this.#writeMetrics();
       if (this.#failure === null) {
