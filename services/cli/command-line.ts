@@ -2,25 +2,11 @@
 import { Command, CommanderError } from "commander";
 import { systemClock } from "../runtime/clock.ts";
 import { CoppiceError } from "../runtime/errors.ts";
-import { controlCommands } from "./commands/control.ts";
-import { coordinatorCommand } from "./commands/coordinator.ts";
-import { doctorCommand } from "./commands/doctor.ts";
-import { exportCommand } from "./commands/export.ts";
-import { hostCommand } from "./commands/host.ts";
-import { listCommand } from "./commands/list.ts";
-import { planCommand } from "./commands/plan.ts";
-import { runCommand } from "./commands/run.ts";
-import { schemaCommand } from "./commands/schema.ts";
-import { scoreCommand } from "./commands/score.ts";
-import { strategiesCommand } from "./commands/strategies.ts";
-import { submitCommand } from "./commands/submit.ts";
-import { summaryCommand } from "./commands/summary.ts";
-import { verifierCommand } from "./commands/verifier.ts";
-import { watchCommand } from "./commands/watch.ts";
-import { workerCommand } from "./commands/worker.ts";
 import { EXIT, describeError } from "./exit-status.ts";
-import { createShell } from "./shell.ts";
+import { createShell, type Shell } from "./shell.ts";
 import { programVersion } from "./version.ts";
+
+type AddCommand = (program: Command, shell: Shell, exit: (status: number) => void) => void;
 
 /** What is still open when a command is over (an idle connection, say) keeps the process for so long at most. */
 const LINGER_MS = 2_000;
@@ -38,25 +24,30 @@ const program = new Command("coppice")
   .exitOverride()
   .showHelpAfterError("(coppice COMMAND --help tells the options)");
 
-const commands = [
-  runCommand,
-  planCommand,
-  submitCommand,
-  watchCommand,
-  listCommand,
-  summaryCommand,
-  exportCommand,
-  scoreCommand,
-  controlCommands,
-  coordinatorCommand,
-  workerCommand,
-  verifierCommand,
-  hostCommand,
-  doctorCommand,
-  strategiesCommand,
-  schemaCommand,
+/** In the order in which `coppice --help` lists them. Loading one costs what it is made of: only that which is asked for is. */
+const commands: readonly (readonly [words: readonly string[], load: () => Promise<AddCommand>])[] = [
+  [["run"], async () => (await import("./commands/run.ts")).runCommand],
+  [["plan"], async () => (await import("./commands/plan.ts")).planCommand],
+  [["submit"], async () => (await import("./commands/submit.ts")).submitCommand],
+  [["watch"], async () => (await import("./commands/watch.ts")).watchCommand],
+  [["list"], async () => (await import("./commands/list.ts")).listCommand],
+  [["summary"], async () => (await import("./commands/summary.ts")).summaryCommand],
+  [["export"], async () => (await import("./commands/export.ts")).exportCommand],
+  [["score"], async () => (await import("./commands/score.ts")).scoreCommand],
+  [["pause", "resume", "cancel"], async () => (await import("./commands/control.ts")).controlCommands],
+  [["coordinator"], async () => (await import("./commands/coordinator.ts")).coordinatorCommand],
+  [["worker"], async () => (await import("./commands/worker.ts")).workerCommand],
+  [["verifier"], async () => (await import("./commands/verifier.ts")).verifierCommand],
+  [["host"], async () => (await import("./commands/host.ts")).hostCommand],
+  [["doctor"], async () => (await import("./commands/doctor.ts")).doctorCommand],
+  [["strategies"], async () => (await import("./commands/strategies.ts")).strategiesCommand],
+  [["schema"], async () => (await import("./commands/schema.ts")).schemaCommand],
 ];
-for (const add of commands) add(program, shell, exit);
+const asked = commands.filter(([words]) => words.includes(process.argv[2] ?? ""));
+for (const [, load] of asked.length > 0 ? asked : commands) {
+  const add = await load();
+  add(program, shell, exit);
+}
 
 try {
   await program.parseAsync(process.argv);
