@@ -58,8 +58,9 @@ export function doctorCommand(program: Command, shell: Shell, exit: (status: num
 
 async function examine(options: DoctorOptions, shell: Shell): Promise<number> {
   let isMissing = false;
-  for (const check of await checksOf(options, shell)) {
-    const finding = await lookAt(check, shell);
+  // All at once, told in their order: one that waits for an answer holds nobody else up.
+  for (const looking of (await checksOf(options, shell)).map((check) => lookAt(check, shell))) {
+    const finding = await looking;
     isMissing ||= finding.state === "missing";
     if (options.json) shell.out(JSON.stringify(finding));
     else for (const line of findingLines(finding)) shell.out(line);
