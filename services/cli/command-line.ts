@@ -32,6 +32,7 @@ const commands: readonly (readonly [words: readonly string[], load: () => Promis
   [["watch"], async () => (await import("./commands/watch.ts")).watchCommand],
   [["list"], async () => (await import("./commands/list.ts")).listCommand],
   [["summary"], async () => (await import("./commands/summary.ts")).summaryCommand],
+  [["explain"], async () => (await import("./commands/explain.ts")).explainCommand],
   [["export"], async () => (await import("./commands/export.ts")).exportCommand],
   [["score"], async () => (await import("./commands/score.ts")).scoreCommand],
   [["pause", "resume", "cancel"], async () => (await import("./commands/control.ts")).controlCommands],

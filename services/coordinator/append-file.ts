@@ -34,12 +34,21 @@ export class AppendFile {
     this.#end = end;
   }
 
-  /** Opens or creates the file and cuts it to `truncateTo` bytes when that is given. */
-  static async open(path: string, options: { readonly truncateTo?: number } = {}): Promise<AppendFile> {
+  /**
+   * Opens or creates the file and cuts it to `truncateTo` bytes when that is given. `endsLine`: where a crash cut its last line short,
+   * that line is ended, so that what follows stands on lines of its own.
+   */
+  static async open(
+    path: string,
+    options: { readonly truncateTo?: number; readonly endsLine?: boolean } = {},
+  ): Promise<AppendFile> {
     const handle = await open(path, "a+");
     const { size } = await handle.stat();
-    if (options.truncateTo === undefined || options.truncateTo === size)
-      return new AppendFile(path, handle, size);
+    if (options.truncateTo === undefined || options.truncateTo === size) {
+      const file = new AppendFile(path, handle, size);
+      if (options.endsLine === true && !(await endsWithLine(handle, size))) await file.append("\n");
+      return file;
+    }
     if (options.truncateTo > size) {
       await handle.close();
       throw new CoppiceError(
@@ -116,6 +125,12 @@ export class AppendFile {
     for (const entry of [...group, ...this.#waiting]) entry.reject(this.#failure);
     this.#waiting = [];
   }
+}
+
+async function endsWithLine(handle: FileHandle, size: number): Promise<boolean> {
+  if (size === 0) return true;
+  const { buffer, bytesRead } = await handle.read(Buffer.alloc(1), 0, 1, size - 1);
+  return bytesRead === 1 && buffer[0] === 0x0a;
 }
 
 /** `writev` may write less than it was given (a full disk, a signal): goes on until all is written or it throws. */

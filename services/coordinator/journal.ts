@@ -99,6 +99,30 @@ export class Journal {
   }
 }
 
+/**
+ * The entries of a journal that somebody else may be writing, header first; one that is not whole yet ends them.
+ * @param wants Told the JSON of each entry before it is parsed: those it does not want cost little.
+ */
+export async function* readJournal(
+  directory: string,
+  { wants, signal }: { readonly wants: (json: Buffer) => boolean; readonly signal?: AbortSignal },
+): AsyncGenerator<JournalEntry | JournalHeader> {
+  for (const number of await fileNumbers(directory)) {
+    const path = join(directory, fileName(number));
+    const options = {
+      name: path,
+      bytesMax: JOURNAL_LINE_BYTES_MAX,
+      ...(signal === undefined ? {} : { signal }),
+    };
+    for await (const line of readLines(path, options)) {
+      if (!wants(line.bytes)) continue;
+      const entry = line.isEnded ? decodeLine(lineText(line)) : null;
+      if (entry === null) return;
+      yield entry;
+    }
+  }
+}
+
 function fileName(number: number): string {
   return `${String(number).padStart(6, "0")}.jsonl`;
 }

@@ -21,6 +21,7 @@ export const RUN_FILES = {
   rollouts: "rollouts.jsonl",
   results: "results.jsonl",
   metrics: "metrics.jsonl",
+  decisions: "decisions.jsonl",
   summary: "summary.json",
   logs: "logs",
   lock: "lock",

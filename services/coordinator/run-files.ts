@@ -1,4 +1,4 @@
-/** The open files of a run that is being worked on: lock, journal, rows, metrics. Opened together, closed together. */
+/** The open files of a run that is being worked on: lock, journal, rows, metrics, decisions. Opened together, closed together. */
 import { join } from "node:path";
 import type { Log } from "../runtime/log.ts";
 import { messageOf } from "../runtime/errors.ts";
@@ -15,6 +15,8 @@ export class RunFiles {
   readonly rows: Rows;
   /** Number of problems in the run. */
   readonly problems: number;
+  /** `decisions.jsonl`; written by the run's `DecisionLog`. */
+  readonly decisions: AppendFile;
   readonly #directory: string;
   readonly #metrics: AppendFile;
   readonly #unlock: () => Promise<void>;
@@ -26,12 +28,14 @@ export class RunFiles {
     readonly rows: Rows;
     readonly problems: number;
     readonly metrics: AppendFile;
+    readonly decisions: AppendFile;
     readonly unlock: () => Promise<void>;
     readonly log: Log;
   }) {
     this.journal = options.journal;
     this.rows = options.rows;
     this.problems = options.problems;
+    this.decisions = options.decisions;
     this.#directory = options.directory;
     this.#metrics = options.metrics;
     this.#unlock = options.unlock;
@@ -53,13 +57,15 @@ export class RunFiles {
       checkHeader(headerOf(sweep, problems), header, directory);
       if (tornBytes > 0) log.warn({ output: directory, bytes: tornBytes }, "journal_tail_cut");
       const rows = await Rows.open(directory, past);
-      const metrics = await AppendFile.open(join(directory, RUN_FILES.metrics));
+      const metrics = await AppendFile.open(join(directory, RUN_FILES.metrics), { endsLine: true });
+      const decisions = await AppendFile.open(join(directory, RUN_FILES.decisions), { endsLine: true });
       const files = new RunFiles({
         directory,
         journal,
         rows,
         problems: problems.count,
         metrics,
+        decisions,
         unlock,
         log,
       });
@@ -85,7 +91,8 @@ export class RunFiles {
 
   /** Waits for what was appended, then lets go of everything. */
   async close(): Promise<void> {
-    await Promise.allSettled([this.journal.close(), this.rows.close(), this.#metrics.close()]);
+    const { journal, rows, decisions } = this;
+    await Promise.allSettled([journal, rows, decisions, this.#metrics].map((file) => file.close()));
     await this.#unlock();
   }
 }

@@ -1,6 +1,7 @@
 /** What a run works with, and its limits. */
 import type { Clock } from "../runtime/clock.ts";
 import type { Log } from "../runtime/log.ts";
+import type { DecisionLogLimits } from "./decision-log.ts";
 import type { Dispatcher } from "./scheduler/dispatcher.ts";
 import type { SegmentStore } from "./segment-store.ts";
 
@@ -16,6 +17,10 @@ export interface RunLimits {
   /** How often watchers are told, and how often a line goes to `metrics.jsonl`. */
   readonly statusMs: number;
   readonly metricsMs: number;
+  /** Placements that watchers are told of in a second. */
+  readonly placedPerSecondMax: number;
+  /** Of `decisions.jsonl`. */
+  readonly decisions: Partial<DecisionLogLimits>;
 }
 
 export const DEFAULT_RUN_LIMITS: RunLimits = {
@@ -25,6 +30,8 @@ export const DEFAULT_RUN_LIMITS: RunLimits = {
   withdrawalMs: 30_000,
   statusMs: 500,
   metricsMs: 5_000,
+  placedPerSecondMax: 16,
+  decisions: {},
 };
 
 export interface RunParts {

@@ -177,7 +177,8 @@ export class Settlement {
     const verdict = task.selectedVerdict;
     if (state === "failed")
       log.error({ sweep: this.#owner.id, task: task.id, error: result["error"] }, "task_failed");
-    this.#watchers.tell({ kind: "task", task: task.id, state, verdict, rollouts: tally.rollouts });
+    const { id, opening } = task;
+    this.#watchers.tell({ kind: "task", task: id, state, verdict, rollouts: tally.rollouts, opening });
     this.#owner.settled(task);
   }
 }

@@ -1,5 +1,7 @@
 /** What is told of a sweep: to the terminal, over gRPC, in `metrics.jsonl` and in `summary.json`. Field names are the file's. */
 
+import type { DecisionKind, Reason } from "./scheduler/decision.ts";
+
 export type SweepState = "running" | "paused" | "completed" | "cancelled" | "interrupted" | "failed";
 export type TaskState = "queued" | "running" | "completed" | "exhausted" | "failed" | "cancelled";
 
@@ -145,6 +147,13 @@ export interface Summary {
   readonly agreement?: Agreement | undefined;
 }
 
+/** The decision that opened a task: the host that it was placed on first, and why there (`scheduler/decision.ts`). */
+export interface Opening {
+  readonly kind: DecisionKind;
+  readonly host: string;
+  readonly reason: Reason;
+}
+
 /** What `watch` streams. A stream starts with a status. */
 export type SweepEvent =
   | { readonly kind: "status"; readonly status: SweepStatus }
@@ -154,6 +163,19 @@ export type SweepEvent =
       readonly state: TaskState;
       readonly verdict: "correct" | "incorrect" | "undecided" | null;
       readonly rollouts: number;
+      /** Null where no host ever had it. */
+      readonly opening: Opening | null;
+    }
+  | {
+      /** A task got its home, or another one. Of many in a second some are told. */
+      readonly kind: "placed";
+      readonly task: string;
+      readonly decision: DecisionKind;
+      readonly host: string;
+      readonly home: string | null;
+      readonly reason: Reason;
+      /** Placements that were not told since the last one that was. */
+      readonly skipped: number;
     }
   | { readonly kind: "log"; readonly level: "info" | "warn" | "error"; readonly message: string }
   | { readonly kind: "ended"; readonly summary: Summary };

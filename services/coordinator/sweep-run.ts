@@ -10,6 +10,10 @@ import { CoppiceError, messageOf } from "../runtime/errors.ts";
 import type { Job, Report } from "../queue/job.ts";
 import type { OpenAsk } from "./backlog.ts";
 import type { SweepRun } from "./coordinator-api.ts";
+import { DecisionLog } from "./decision-log.ts";
+import { PlacementNews } from "./placement-news.ts";
+import type { Decision } from "./scheduler/decision.ts";
+import type { TaskTree } from "./task-tree.ts";
 import type { JobOwner } from "./scheduler/dispatcher.ts";
 import type { ElapsedEntry, OrderEntry } from "./journal-entry.ts";
 import type { Past } from "./past.ts";
@@ -46,6 +50,8 @@ export class Run implements SweepRun, JobOwner {
   readonly #settlement: Settlement;
   readonly #watchers = new Watchers();
   readonly #timers: Timers;
+  readonly #decisions: DecisionLog;
+  readonly #news: PlacementNews;
   #isPassQueued = false;
   #state: SweepState = "running";
   /** Set once: how the rest of the sweep is to be settled. */
@@ -70,6 +76,10 @@ export class Run implements SweepRun, JobOwner {
     this.#total = options.files.problems * options.sweep.arms.length;
     const { clock, limits, log } = options.parts;
     this.#timers = new Timers(clock);
+    const decisionOptions = { clock, log, attempt: this.#attempt, limits: limits.decisions };
+    this.#decisions = new DecisionLog(options.files.decisions, decisionOptions);
+    const tell = (event: SweepEvent): void => this.#watchers.tell(event);
+    this.#news = new PlacementNews({ clock, perSecondMax: limits.placedPerSecondMax, tell });
     this.#startedMs = clock.monotonicMs();
     this.#opener = new TaskOpener(new TaskLine(options.sweep, options.past.settled), (next) => {
       if (!this.#isOver) this.#openTask(next);
@@ -85,8 +95,7 @@ export class Run implements SweepRun, JobOwner {
       isSending: () => this.#state === "running",
       outOfBudget: (task, open) => this.#settlement.lose(task, open, budgetLoss(options.past.ledger.charged)),
       onMissing: (message) => this.notice(message),
-      onDecision: ({ id: task }, decision, asks) =>
-        log.debug({ task, asks: asks.length, ...decision }, "decided"),
+      onDecision: (tree, decision, asks) => this.#decided(tree, decision, asks),
     });
     this.#settlement = new Settlement(this.#settlementOwner(), {
       parts: options.parts,
@@ -358,6 +367,7 @@ export class Run implements SweepRun, JobOwner {
       for (const task of this.#tasks.values()) this.#settlement.letGo(task);
       await this.#opener.close();
       await this.#writeMetrics();
+      await this.#decisions.flush();
       if (this.#failure === null) {
         await this.#files.journal.append(this.#elapsedEntry);
         await this.#files.writeSummary(this.#summary());
@@ -373,6 +383,13 @@ export class Run implements SweepRun, JobOwner {
     this.#watchers.tell({ kind: "ended", summary: this.#summary() });
     if (this.#failure === null) this.#end.resolve(this.#summary());
     else this.#end.reject(this.#failure);
+  }
+
+  #decided(tree: TaskTree, decision: Decision, asks: readonly OpenAsk[]): void {
+    const { kind, host, reason } = decision;
+    tree.task.opening ??= { kind, host, reason };
+    this.#decisions.decided(tree, decision, asks);
+    this.#news.decided(tree.task.id, decision);
   }
 
   async #writeMetrics(): Promise<void> {

@@ -32,8 +32,8 @@ export interface TaskDispatchOptions {
   readonly outOfBudget: (task: TaskRun, open: OpenAsk) => void;
   /** Told once of each kind of host that asks wait for and nobody offers. */
   readonly onMissing: (message: string) => void;
-  /** Told of each thing that was decided about a task, and the asks that were sent by it. */
-  readonly onDecision: (task: TaskRun, decision: Decision, asks: readonly OpenAsk[]) => void;
+  /** Told of each thing that was decided about a task's tree, and the asks that were sent by it. */
+  readonly onDecision: (tree: TaskTree, decision: Decision, asks: readonly OpenAsk[]) => void;
 }
 
 export class TaskDispatch implements TreeOwner {
@@ -118,8 +118,8 @@ export class TaskDispatch implements TreeOwner {
     this.#options.dispatcher.settled(report.job, report.ask, outcome, output);
   }
 
-  decided({ task }: TaskTree, decision: Decision): void {
-    this.#options.onDecision(task, decision, []);
+  decided(tree: TaskTree, decision: Decision): void {
+    this.#options.onDecision(tree, decision, []);
   }
 
   send(tree: TaskTree, decision: Decision, max: number): readonly Leaf[] {
@@ -133,7 +133,7 @@ export class TaskDispatch implements TreeOwner {
     const asks = line.takeSiblings(fitting);
     for (const open of asks) open.reservation ??= this.#options.ledger.reserve(worstOf(task, open));
     const job = this.#dispatch(task, asks, hostLane(decision.host), decision.age);
-    onDecision(task, decision, asks);
+    onDecision(tree, decision, asks);
     return asks.map(({ ask }) => ({
       key: leafKey(job, ask.id),
       path: tree.pathOf(ask),

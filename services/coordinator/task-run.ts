@@ -18,7 +18,7 @@ import { rolloutLine, type RolloutRow } from "./rollout-row.ts";
 import type { Route, Routes } from "./routes.ts";
 import { estimateTask } from "./task-estimates.ts";
 import type { Arm, Problem } from "./sweep.ts";
-import type { Usage } from "./status.ts";
+import type { Opening, Usage } from "./status.ts";
 import { TaskSegments } from "./task-segments.ts";
 import type { SettledState, TaskTally } from "./tally.ts";
 import {
@@ -57,6 +57,8 @@ export class TaskRun {
   readonly asks = new Map<AskId, OpenAsk>();
   readonly routes: Routes;
   readonly segments: TaskSegments;
+  /** Where it was placed first; null until a host has it. */
+  opening: Opening | null = null;
   readonly #search: Search;
   readonly #sweepSeed: number;
   readonly #waiting = new Map<Route, Backlog>();

@@ -86,7 +86,14 @@ test("with --json every line is an event; statuses that change little are thinne
   const status = { kind: "status", status: statusWith() } as const;
   progress.event(status);
   progress.event(status);
-  progress.event({ kind: "task", task: "a/b", state: "completed", verdict: "correct", rollouts: 1 });
+  progress.event({
+    kind: "task",
+    task: "a/b",
+    state: "completed",
+    verdict: "correct",
+    rollouts: 1,
+    opening: null,
+  });
   progress.event({ kind: "status", status: statusWith({ state: "paused" }) });
   shell.clock.advance(60_000);
   progress.event({ kind: "log", level: "warn", message: "look" });

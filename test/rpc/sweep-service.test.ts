@@ -255,8 +255,24 @@ describe("watch", () => {
   it("begins with a status, brings every event unchanged and ends with the summary", async () => {
     const run = coordinator.add();
     const told: SweepEvent[] = [
-      { kind: "task", task: "best-of-n/p1", state: "completed", verdict: "correct", rollouts: 4 },
-      { kind: "task", task: "best-of-n/p2", state: "queued", verdict: null, rollouts: 0 },
+      {
+        kind: "placed",
+        task: "best-of-n/p1",
+        decision: "placed",
+        host: "host-a",
+        home: null,
+        reason: "least-wait",
+        skipped: 3,
+      },
+      {
+        kind: "task",
+        task: "best-of-n/p1",
+        state: "completed",
+        verdict: "correct",
+        rollouts: 4,
+        opening: { kind: "placed", host: "host-a", reason: "holds-prefix" },
+      },
+      { kind: "task", task: "best-of-n/p2", state: "queued", verdict: null, rollouts: 0, opening: null },
       { kind: "log", level: "warn", message: "host-a is slow" },
     ];
     const seen: SweepEvent[] = [];
@@ -303,7 +319,14 @@ describe("watch", () => {
       if (hasTold) continue;
       hasTold = true;
       for (let index = 0; index < 5_000; index += 1)
-        run.tell({ kind: "task", task: `t${index}`, state: "completed", verdict: null, rollouts: 1 });
+        run.tell({
+          kind: "task",
+          task: `t${index}`,
+          state: "completed",
+          verdict: null,
+          rollouts: 1,
+          opening: null,
+        });
       run.end();
     }
     expect(kinds.at(-1)).toBe("ended");
@@ -317,13 +340,13 @@ describe("watch", () => {
     for await (const event of client.watch(run.id)) {
       seen.push(event.kind === "task" ? event.task : event.kind);
       if (seen.length === 1)
-        run.tell({ kind: "task", task: "t1", state: "completed", verdict: null, rollouts: 1 });
+        run.tell({ kind: "task", task: "t1", state: "completed", verdict: null, rollouts: 1, opening: null });
       if (seen.length === 2) {
         await server.close(0);
         server = await serve(server.address);
       }
       if (seen.length === 3) {
-        run.tell({ kind: "task", task: "t2", state: "completed", verdict: null, rollouts: 1 });
+        run.tell({ kind: "task", task: "t2", state: "completed", verdict: null, rollouts: 1, opening: null });
         run.end();
       }
     }
@@ -339,7 +362,7 @@ describe("watch", () => {
       count += 1;
       if (count === 1)
         for (const task of ["t1", "t2", "t3"])
-          run.tell({ kind: "task", task, state: "running", verdict: null, rollouts: 0 });
+          run.tell({ kind: "task", task, state: "running", verdict: null, rollouts: 0, opening: null });
       if (count === 3) {
         ({ resumeToken } = response);
         break;

@@ -8,6 +8,7 @@ import {
 } from "../../../proto/gen/coppice/v1/status_pb.ts";
 import type {
   BudgetAmounts as WireAmounts,
+  Opening as WireOpening,
   SweepEvent as WireEvent,
   SweepEventSchema,
   SweepStatus as WireStatus,
@@ -17,6 +18,7 @@ import type {
 import { CoppiceError, messageOf } from "../../runtime/errors.ts";
 import type {
   BudgetAmounts,
+  Opening,
   Summary,
   SweepEvent,
   SweepState,
@@ -109,7 +111,7 @@ export function eventToWire(event: SweepEvent): MessageInitShape<typeof SweepEve
     case "status":
       return { event: { case: "status", value: statusToWire(event.status) } };
     case "task": {
-      const { task, state, verdict, rollouts } = event;
+      const { task, state, verdict, rollouts, opening } = event;
       return {
         event: {
           case: "task",
@@ -118,7 +120,17 @@ export function eventToWire(event: SweepEvent): MessageInitShape<typeof SweepEve
             state: TASK_STATES[state],
             verdict: verdict === null ? Verdict.UNSPECIFIED : VERDICTS[verdict],
             ...wholes({ rollouts }),
+            ...(opening === null ? {} : { opening }),
           },
+        },
+      };
+    }
+    case "placed": {
+      const { kind: _, home, skipped, ...told } = event;
+      return {
+        event: {
+          case: "placed",
+          value: { ...told, ...(home === null ? {} : { home }), ...wholes({ skipped }) },
         },
       };
     }
@@ -143,6 +155,20 @@ export function eventFromWire(wire: WireEvent | undefined): SweepEvent | null {
         state: keyOf(TASK_STATES, state, "task.state"),
         verdict: verdict === Verdict.UNSPECIFIED ? null : keyOf(VERDICTS, verdict, "task.verdict"),
         rollouts: Number(event.value.rollouts),
+        opening: event.value.opening === undefined ? null : openingFromWire(event.value.opening),
+      };
+    }
+    case "placed": {
+      const { task, decision, host, home = null, reason, skipped } = event.value;
+      const why = openingFromWire({ kind: decision, host, reason });
+      return {
+        kind: "placed",
+        task,
+        host,
+        home,
+        decision: why.kind,
+        reason: why.reason,
+        skipped: Number(skipped),
       };
     }
     case "log":
@@ -156,6 +182,11 @@ export function eventFromWire(wire: WireEvent | undefined): SweepEvent | null {
     case undefined:
       return null;
   }
+}
+
+/** A newer coordinator may know other kinds and reasons; they are shown as they are. */
+function openingFromWire({ kind, host, reason }: Pick<WireOpening, "kind" | "host" | "reason">): Opening {
+  return { kind: kind as Opening["kind"], host, reason: reason as Opening["reason"] };
 }
 
 function summaryFromJson(text: string): Summary {

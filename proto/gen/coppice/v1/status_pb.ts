@@ -14,7 +14,7 @@ import type { Message, UnknownEnum } from "@bufbuild/protobuf";
  * Describes the file coppice/v1/status.proto.
  */
 export const file_coppice_v1_status: GenFile = /*@__PURE__*/
-  fileDesc("Chdjb3BwaWNlL3YxL3N0YXR1cy5wcm90bxIKY29wcGljZS52MSLdAgoFVXNhZ2USGgoNcHJvbXB0X3Rva2VucxgBIAEoBEgAiAEBEhoKDWNhY2hlZF90b2tlbnMYAiABKARIAYgBARIeChFjb21wbGV0aW9uX3Rva2VucxgDIAEoBEgCiAEBEhwKD3ZlcmlmaWVyX3Rva2VucxgEIAEoBEgDiAEBEhoKDXBydW5lZF90b2tlbnMYBSABKARIBIgBARIdChBjYW5jZWxsZWRfdG9rZW5zGAYgASgESAWIAQESGwoOcmV0cmllZF90b2tlbnMYByABKARIBogBAUIQCg5fcHJvbXB0X3Rva2Vuc0IQCg5fY2FjaGVkX3Rva2Vuc0IUChJfY29tcGxldGlvbl90b2tlbnNCEgoQX3ZlcmlmaWVyX3Rva2Vuc0IQCg5fcHJ1bmVkX3Rva2Vuc0ITChFfY2FuY2VsbGVkX3Rva2Vuc0IRCg9fcmV0cmllZF90b2tlbnMiiwEKDUJ1ZGdldEFtb3VudHMSFQoIcm9sbG91dHMYASABKARIAIgBARIeChFjb21wbGV0aW9uX3Rva2VucxgCIAEoBEgBiAEBEhQKB3dhbGxfbXMYAyABKARIAogBAUILCglfcm9sbG91dHNCFAoSX2NvbXBsZXRpb25fdG9rZW5zQgoKCF93YWxsX21zIoUBCgpUYXNrQ291bnRzEg0KBXRvdGFsGAEgASgEEg4KBnF1ZXVlZBgCIAEoBBIPCgdydW5uaW5nGAMgASgEEhEKCWNvbXBsZXRlZBgEIAEoBBIRCglleGhhdXN0ZWQYBSABKAQSDgoGZmFpbGVkGAYgASgEEhEKCWNhbmNlbGxlZBgHIAEoBCJeCgpIb3N0U3RhdHVzEgoKAmlkGAEgASgJEg4KBmVuZ2luZRgCIAEoCRISCgpvcGVuX3Rhc2tzGAMgASgEEg8KB3dhaXRpbmcYBCABKAQSDwoHcnVubmluZxgFIAEoBCKiAwoLU3dlZXBTdGF0dXMSCgoCaWQYASABKAkSDAoEbmFtZRgCIAEoCRIlCgVzdGF0ZRgDIAEoDjIWLmNvcHBpY2UudjEuU3dlZXBTdGF0ZRIlCgV0YXNrcxgEIAEoCzIWLmNvcHBpY2UudjEuVGFza0NvdW50cxIOCgZzb2x2ZWQYBSABKAQSEAoIcm9sbG91dHMYBiABKAQSFQoNdmVyaWZpY2F0aW9ucxgHIAEoBBIgCgV1c2FnZRgIIAEoCzIRLmNvcHBpY2UudjEuVXNhZ2USLwoMYnVkZ2V0X2dpdmVuGAkgASgLMhkuY29wcGljZS52MS5CdWRnZXRBbW91bnRzEi8KDGJ1ZGdldF9zcGVudBgKIAEoCzIZLmNvcHBpY2UudjEuQnVkZ2V0QW1vdW50cxIRCglpbl9mbGlnaHQYCyABKAQSEAoIZmFpbHVyZXMYDCABKAQSJQoFaG9zdHMYDSADKAsyFi5jb3BwaWNlLnYxLkhvc3RTdGF0dXMSEgoKZWxhcHNlZF9tcxgOIAEoBBIOCgZvdXRwdXQYDyABKAkidwoJVGFza0V2ZW50EgwKBHRhc2sYASABKAkSJAoFc3RhdGUYAiABKA4yFS5jb3BwaWNlLnYxLlRhc2tTdGF0ZRIkCgd2ZXJkaWN0GAMgASgOMhMuY29wcGljZS52MS5WZXJkaWN0EhAKCHJvbGxvdXRzGAQgASgEIkAKCExvZ0V2ZW50EiMKBWxldmVsGAEgASgOMhQuY29wcGljZS52MS5Mb2dMZXZlbBIPCgdtZXNzYWdlGAIgASgJIiIKCkVuZGVkRXZlbnQSFAoMc3VtbWFyeV9qc29uGAEgASgJIrUBCgpTd2VlcEV2ZW50EikKBnN0YXR1cxgBIAEoCzIXLmNvcHBpY2UudjEuU3dlZXBTdGF0dXNIABIlCgR0YXNrGAIgASgLMhUuY29wcGljZS52MS5UYXNrRXZlbnRIABIjCgNsb2cYAyABKAsyFC5jb3BwaWNlLnYxLkxvZ0V2ZW50SAASJwoFZW5kZWQYBCABKAsyFi5jb3BwaWNlLnYxLkVuZGVkRXZlbnRIAEIHCgVldmVudCrFAQoKU3dlZXBTdGF0ZRIbChdTV0VFUF9TVEFURV9VTlNQRUNJRklFRBAAEhcKE1NXRUVQX1NUQVRFX1JVTk5JTkcQARIWChJTV0VFUF9TVEFURV9QQVVTRUQQAhIZChVTV0VFUF9TVEFURV9DT01QTEVURUQQAxIZChVTV0VFUF9TVEFURV9DQU5DRUxMRUQQBBIbChdTV0VFUF9TVEFURV9JTlRFUlJVUFRFRBAFEhYKElNXRUVQX1NUQVRFX0ZBSUxFRBAGKrsBCglUYXNrU3RhdGUSGgoWVEFTS19TVEFURV9VTlNQRUNJRklFRBAAEhUKEVRBU0tfU1RBVEVfUVVFVUVEEAESFgoSVEFTS19TVEFURV9SVU5OSU5HEAISGAoUVEFTS19TVEFURV9DT01QTEVURUQQAxIYChRUQVNLX1NUQVRFX0VYSEFVU1RFRBAEEhUKEVRBU0tfU1RBVEVfRkFJTEVEEAUSGAoUVEFTS19TVEFURV9DQU5DRUxMRUQQBipiCghMb2dMZXZlbBIZChVMT0dfTEVWRUxfVU5TUEVDSUZJRUQQABISCg5MT0dfTEVWRUxfSU5GTxABEhIKDkxPR19MRVZFTF9XQVJOEAISEwoPTE9HX0xFVkVMX0VSUk9SEANiBnByb3RvMw", [file_coppice_v1_report]);
+  fileDesc("Chdjb3BwaWNlL3YxL3N0YXR1cy5wcm90bxIKY29wcGljZS52MSLdAgoFVXNhZ2USGgoNcHJvbXB0X3Rva2VucxgBIAEoBEgAiAEBEhoKDWNhY2hlZF90b2tlbnMYAiABKARIAYgBARIeChFjb21wbGV0aW9uX3Rva2VucxgDIAEoBEgCiAEBEhwKD3ZlcmlmaWVyX3Rva2VucxgEIAEoBEgDiAEBEhoKDXBydW5lZF90b2tlbnMYBSABKARIBIgBARIdChBjYW5jZWxsZWRfdG9rZW5zGAYgASgESAWIAQESGwoOcmV0cmllZF90b2tlbnMYByABKARIBogBAUIQCg5fcHJvbXB0X3Rva2Vuc0IQCg5fY2FjaGVkX3Rva2Vuc0IUChJfY29tcGxldGlvbl90b2tlbnNCEgoQX3ZlcmlmaWVyX3Rva2Vuc0IQCg5fcHJ1bmVkX3Rva2Vuc0ITChFfY2FuY2VsbGVkX3Rva2Vuc0IRCg9fcmV0cmllZF90b2tlbnMiiwEKDUJ1ZGdldEFtb3VudHMSFQoIcm9sbG91dHMYASABKARIAIgBARIeChFjb21wbGV0aW9uX3Rva2VucxgCIAEoBEgBiAEBEhQKB3dhbGxfbXMYAyABKARIAogBAUILCglfcm9sbG91dHNCFAoSX2NvbXBsZXRpb25fdG9rZW5zQgoKCF93YWxsX21zIoUBCgpUYXNrQ291bnRzEg0KBXRvdGFsGAEgASgEEg4KBnF1ZXVlZBgCIAEoBBIPCgdydW5uaW5nGAMgASgEEhEKCWNvbXBsZXRlZBgEIAEoBBIRCglleGhhdXN0ZWQYBSABKAQSDgoGZmFpbGVkGAYgASgEEhEKCWNhbmNlbGxlZBgHIAEoBCJeCgpIb3N0U3RhdHVzEgoKAmlkGAEgASgJEg4KBmVuZ2luZRgCIAEoCRISCgpvcGVuX3Rhc2tzGAMgASgEEg8KB3dhaXRpbmcYBCABKAQSDwoHcnVubmluZxgFIAEoBCKiAwoLU3dlZXBTdGF0dXMSCgoCaWQYASABKAkSDAoEbmFtZRgCIAEoCRIlCgVzdGF0ZRgDIAEoDjIWLmNvcHBpY2UudjEuU3dlZXBTdGF0ZRIlCgV0YXNrcxgEIAEoCzIWLmNvcHBpY2UudjEuVGFza0NvdW50cxIOCgZzb2x2ZWQYBSABKAQSEAoIcm9sbG91dHMYBiABKAQSFQoNdmVyaWZpY2F0aW9ucxgHIAEoBBIgCgV1c2FnZRgIIAEoCzIRLmNvcHBpY2UudjEuVXNhZ2USLwoMYnVkZ2V0X2dpdmVuGAkgASgLMhkuY29wcGljZS52MS5CdWRnZXRBbW91bnRzEi8KDGJ1ZGdldF9zcGVudBgKIAEoCzIZLmNvcHBpY2UudjEuQnVkZ2V0QW1vdW50cxIRCglpbl9mbGlnaHQYCyABKAQSEAoIZmFpbHVyZXMYDCABKAQSJQoFaG9zdHMYDSADKAsyFi5jb3BwaWNlLnYxLkhvc3RTdGF0dXMSEgoKZWxhcHNlZF9tcxgOIAEoBBIOCgZvdXRwdXQYDyABKAkiNQoHT3BlbmluZxIMCgRraW5kGAEgASgJEgwKBGhvc3QYAiABKAkSDgoGcmVhc29uGAMgASgJIp0BCglUYXNrRXZlbnQSDAoEdGFzaxgBIAEoCRIkCgVzdGF0ZRgCIAEoDjIVLmNvcHBpY2UudjEuVGFza1N0YXRlEiQKB3ZlcmRpY3QYAyABKA4yEy5jb3BwaWNlLnYxLlZlcmRpY3QSEAoIcm9sbG91dHMYBCABKAQSJAoHb3BlbmluZxgFIAEoCzITLmNvcHBpY2UudjEuT3BlbmluZyJ4CgtQbGFjZWRFdmVudBIMCgR0YXNrGAEgASgJEhAKCGRlY2lzaW9uGAIgASgJEgwKBGhvc3QYAyABKAkSEQoEaG9tZRgEIAEoCUgAiAEBEg4KBnJlYXNvbhgFIAEoCRIPCgdza2lwcGVkGAYgASgEQgcKBV9ob21lIkAKCExvZ0V2ZW50EiMKBWxldmVsGAEgASgOMhQuY29wcGljZS52MS5Mb2dMZXZlbBIPCgdtZXNzYWdlGAIgASgJIiIKCkVuZGVkRXZlbnQSFAoMc3VtbWFyeV9qc29uGAEgASgJIuABCgpTd2VlcEV2ZW50EikKBnN0YXR1cxgBIAEoCzIXLmNvcHBpY2UudjEuU3dlZXBTdGF0dXNIABIlCgR0YXNrGAIgASgLMhUuY29wcGljZS52MS5UYXNrRXZlbnRIABIjCgNsb2cYAyABKAsyFC5jb3BwaWNlLnYxLkxvZ0V2ZW50SAASJwoFZW5kZWQYBCABKAsyFi5jb3BwaWNlLnYxLkVuZGVkRXZlbnRIABIpCgZwbGFjZWQYBSABKAsyFy5jb3BwaWNlLnYxLlBsYWNlZEV2ZW50SABCBwoFZXZlbnQqxQEKClN3ZWVwU3RhdGUSGwoXU1dFRVBfU1RBVEVfVU5TUEVDSUZJRUQQABIXChNTV0VFUF9TVEFURV9SVU5OSU5HEAESFgoSU1dFRVBfU1RBVEVfUEFVU0VEEAISGQoVU1dFRVBfU1RBVEVfQ09NUExFVEVEEAMSGQoVU1dFRVBfU1RBVEVfQ0FOQ0VMTEVEEAQSGwoXU1dFRVBfU1RBVEVfSU5URVJSVVBURUQQBRIWChJTV0VFUF9TVEFURV9GQUlMRUQQBiq7AQoJVGFza1N0YXRlEhoKFlRBU0tfU1RBVEVfVU5TUEVDSUZJRUQQABIVChFUQVNLX1NUQVRFX1FVRVVFRBABEhYKElRBU0tfU1RBVEVfUlVOTklORxACEhgKFFRBU0tfU1RBVEVfQ09NUExFVEVEEAMSGAoUVEFTS19TVEFURV9FWEhBVVNURUQQBBIVChFUQVNLX1NUQVRFX0ZBSUxFRBAFEhgKFFRBU0tfU1RBVEVfQ0FOQ0VMTEVEEAYqYgoITG9nTGV2ZWwSGQoVTE9HX0xFVkVMX1VOU1BFQ0lGSUVEEAASEgoOTE9HX0xFVkVMX0lORk8QARISCg5MT0dfTEVWRUxfV0FSThACEhMKD0xPR19MRVZFTF9FUlJPUhADYgZwcm90bzM", [file_coppice_v1_report]);
 
 /**
  * Token counts. Absent: unknown; one unknown part makes the total unknown.
@@ -290,6 +290,36 @@ export const SweepStatusSchema: GenMessage<SweepStatus> = /*@__PURE__*/
   messageDesc(file_coppice_v1_status, 4);
 
 /**
+ * The decision that opened a task: the host that it was placed on first, and why there. Kind and reason are words of
+ * services/coordinator/scheduler/decision.ts; a newer coordinator may know others.
+ *
+ * @generated from message coppice.v1.Opening
+ */
+export type Opening = Message<"coppice.v1.Opening"> & {
+  /**
+   * @generated from field: string kind = 1;
+   */
+  kind: string;
+
+  /**
+   * @generated from field: string host = 2;
+   */
+  host: string;
+
+  /**
+   * @generated from field: string reason = 3;
+   */
+  reason: string;
+};
+
+/**
+ * Describes the message coppice.v1.Opening.
+ * Use `create(OpeningSchema)` to create a new message.
+ */
+export const OpeningSchema: GenMessage<Opening> = /*@__PURE__*/
+  messageDesc(file_coppice_v1_status, 5);
+
+/**
  * A task changed its state.
  *
  * @generated from message coppice.v1.TaskEvent
@@ -320,6 +350,13 @@ export type TaskEvent = Message<"coppice.v1.TaskEvent"> & {
    * @generated from field: uint64 rollouts = 4;
    */
   rollouts: bigint;
+
+  /**
+   * Absent: no host ever had it.
+   *
+   * @generated from field: coppice.v1.Opening opening = 5;
+   */
+  opening?: Opening | undefined;
 };
 
 /**
@@ -327,7 +364,59 @@ export type TaskEvent = Message<"coppice.v1.TaskEvent"> & {
  * Use `create(TaskEventSchema)` to create a new message.
  */
 export const TaskEventSchema: GenMessage<TaskEvent> = /*@__PURE__*/
-  messageDesc(file_coppice_v1_status, 5);
+  messageDesc(file_coppice_v1_status, 6);
+
+/**
+ * A task got its home, or another one. Of many in a second some are told.
+ *
+ * @generated from message coppice.v1.PlacedEvent
+ */
+export type PlacedEvent = Message<"coppice.v1.PlacedEvent"> & {
+  /**
+   * Id of the task.
+   *
+   * @generated from field: string task = 1;
+   */
+  task: string;
+
+  /**
+   * "placed" or "moved".
+   *
+   * @generated from field: string decision = 2;
+   */
+  decision: string;
+
+  /**
+   * @generated from field: string host = 3;
+   */
+  host: string;
+
+  /**
+   * Where it lived before. Absent: nowhere.
+   *
+   * @generated from field: optional string home = 4;
+   */
+  home?: string | undefined;
+
+  /**
+   * @generated from field: string reason = 5;
+   */
+  reason: string;
+
+  /**
+   * Placements that were not told since the last one that was.
+   *
+   * @generated from field: uint64 skipped = 6;
+   */
+  skipped: bigint;
+};
+
+/**
+ * Describes the message coppice.v1.PlacedEvent.
+ * Use `create(PlacedEventSchema)` to create a new message.
+ */
+export const PlacedEventSchema: GenMessage<PlacedEvent> = /*@__PURE__*/
+  messageDesc(file_coppice_v1_status, 7);
 
 /**
  * @generated from message coppice.v1.LogEvent
@@ -349,7 +438,7 @@ export type LogEvent = Message<"coppice.v1.LogEvent"> & {
  * Use `create(LogEventSchema)` to create a new message.
  */
 export const LogEventSchema: GenMessage<LogEvent> = /*@__PURE__*/
-  messageDesc(file_coppice_v1_status, 6);
+  messageDesc(file_coppice_v1_status, 8);
 
 /**
  * The sweep is over; the last event of a stream.
@@ -371,7 +460,7 @@ export type EndedEvent = Message<"coppice.v1.EndedEvent"> & {
  * Use `create(EndedEventSchema)` to create a new message.
  */
 export const EndedEventSchema: GenMessage<EndedEvent> = /*@__PURE__*/
-  messageDesc(file_coppice_v1_status, 7);
+  messageDesc(file_coppice_v1_status, 9);
 
 /**
  * @generated from message coppice.v1.SweepEvent
@@ -404,6 +493,12 @@ export type SweepEvent = Message<"coppice.v1.SweepEvent"> & {
      */
     value: EndedEvent;
     case: "ended";
+  } | {
+    /**
+     * @generated from field: coppice.v1.PlacedEvent placed = 5;
+     */
+    value: PlacedEvent;
+    case: "placed";
   } | { case: undefined; value?: undefined };
 };
 
@@ -412,7 +507,7 @@ export type SweepEvent = Message<"coppice.v1.SweepEvent"> & {
  * Use `create(SweepEventSchema)` to create a new message.
  */
 export const SweepEventSchema: GenMessage<SweepEvent> = /*@__PURE__*/
-  messageDesc(file_coppice_v1_status, 8);
+  messageDesc(file_coppice_v1_status, 10);
 
 /**
  * @generated from enum coppice.v1.SweepState
