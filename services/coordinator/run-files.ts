@@ -6,7 +6,8 @@ import { AppendFile } from "./append-file.ts";
 import { Journal } from "./journal.ts";
 import { checkHeader } from "./journal-entry.ts";
 import { headerOf, Past } from "./past.ts";
-import { hashRunProblems, lockRunDirectory, replaceFile, Rows, RUN_FILES } from "./run-directory.ts";
+import { hashRunProblems, replaceFile, Rows, RUN_FILES } from "./run-directory.ts";
+import { lockRunDirectory } from "./run-lock.ts";
 import type { Summary, SweepStatus } from "./status.ts";
 import type { Sweep } from "./sweep.ts";
 

@@ -6,10 +6,10 @@ import {
   beginAttempt,
   createRunDirectory,
   hashRunProblems,
-  lockRunDirectory,
   readRunProblems,
   Rows,
 } from "../../services/coordinator/run-directory.ts";
+import { lockRunDirectory } from "../../services/coordinator/run-lock.ts";
 import type { Problem } from "../../services/coordinator/sweep.ts";
 
 const problems: Problem[] = ["a", "b\u2028c"].map((prompt, n) => ({
