@@ -25,9 +25,20 @@ export interface LocalClusterOptions {
   /** An address of a Redis that runs already; else one is started. */
   readonly redisUrl?: string;
   readonly env?: Readonly<Record<string, string>>;
+  /** Where each part runs, if not on loopback. */
+  readonly machines?: Machines;
   /** Ctrl-C in the terminal does not reach the processes: the caller takes them down, in order. Default: false. */
   readonly sheltered?: boolean;
 }
+
+/** Something like a machine for each part: a network namespace. */
+export interface Machines {
+  addressOf(part: string): string;
+  /** What a command is begun with to run there. The process that is started becomes the command: signals reach it. */
+  enter(part: string): readonly string[];
+}
+
+const LOOPBACK: Machines = { addressOf: () => "127.0.0.1", enter: () => [] };
 
 interface Part {
   readonly command: string;
@@ -42,6 +53,7 @@ export class LocalCluster {
   readonly #directory: string;
   readonly #env: Readonly<Record<string, string>>;
   readonly #sheltered: boolean;
+  readonly #machines: Machines;
   readonly #parts: ReadonlyMap<string, Part>;
 
   private constructor(
@@ -51,8 +63,10 @@ export class LocalCluster {
     this.#directory = options.directory;
     this.#env = options.env ?? {};
     this.#sheltered = options.sheltered ?? false;
-    this.coordinator = `127.0.0.1:${ports.coordinator}`;
-    this.redisUrl = options.redisUrl ?? `redis://127.0.0.1:${ports.redis}`;
+    this.#machines = options.machines ?? LOOPBACK;
+    this.coordinator = `${this.#machines.addressOf("coordinator")}:${ports.coordinator}`;
+    const redisHost = this.#machines.addressOf("redis");
+    this.redisUrl = options.redisUrl ?? `redis://${redisHost}:${ports.redis}`;
     const parts = new Map<string, Part>();
     const add = (name: string, command: string, args: readonly string[], port: number | null): void => {
       parts.set(name, { command, args, port, process: null });
@@ -61,7 +75,7 @@ export class LocalCluster {
       add(name, process.execPath, [CLI, ...args], port);
     };
     if (options.redisUrl === undefined)
-      add("redis", "redis-server", redisArgs(options.directory, ports.redis), ports.redis);
+      add("redis", "redis-server", redisArgs(options.directory, redisHost, ports.redis), ports.redis);
     const common = ["--redis", this.redisUrl];
     const listen = ["--listen", this.coordinator, "--runs", options.runs];
     coppice("coordinator", ["coordinator", ...listen, ...common], ports.coordinator);
@@ -97,7 +111,8 @@ export class LocalCluster {
     const part = this.#part(name);
     if (part.process !== null) throw new Error(`${name} runs already`);
     const log = openSync(join(this.#directory, `${name}.log`), "a");
-    const child = spawn(part.command, [...part.args], {
+    const [command = part.command, ...args] = [...this.#machines.enter(name), part.command, ...part.args];
+    const child = spawn(command, args, {
       stdio: ["ignore", log, log],
       env: { ...process.env, ...this.#env },
       detached: this.#sheltered,
@@ -123,6 +138,11 @@ export class LocalCluster {
     clearTimeout(last);
   }
 
+  /** Sends a signal and does not wait: SIGSTOP, SIGCONT. One that does not run is left alone. */
+  signal(name: string, signal: NodeJS.Signals): void {
+    this.#part(name).process?.kill(signal);
+  }
+
   isRunning(name: string): boolean {
     return this.#part(name).process !== null;
   }
@@ -142,7 +162,7 @@ export class LocalCluster {
 
   async #listening(name: string, port: number): Promise<void> {
     const deadline = performance.now() + START_MS_MAX;
-    while (!(await accepts(port))) {
+    while (!(await accepts(this.#machines.addressOf(name), port))) {
       if (!this.isRunning(name)) throw new Error(`${name} ended before it listened; see ${this.logOf(name)}`);
       if (performance.now() > deadline)
         throw new Error(`${name} did not listen within ${START_MS_MAX} ms; see ${this.logOf(name)}`);
@@ -157,9 +177,20 @@ export class LocalCluster {
   }
 }
 
-function redisArgs(directory: string, port: number): readonly string[] {
+function redisArgs(directory: string, host: string, port: number): readonly string[] {
   const persistence = ["--appendonly", "yes", "--save", "", "--maxmemory-policy", "noeviction"];
-  return ["--port", String(port), "--bind", "127.0.0.1", "--dir", directory, ...persistence];
+  // Whom it trusts is said by the address that it listens on: loopback, or a network of this machine's own.
+  return [
+    "--port",
+    String(port),
+    "--bind",
+    host,
+    "--protected-mode",
+    "no",
+    "--dir",
+    directory,
+    ...persistence,
+  ];
 }
 
 /** A port that nobody listens on now. */
@@ -177,9 +208,9 @@ export function freePort(): Promise<number> {
   });
 }
 
-function accepts(port: number): Promise<boolean> {
+function accepts(host: string, port: number): Promise<boolean> {
   return new Promise((done) => {
-    const socket = connect(port, "127.0.0.1");
+    const socket = connect(port, host);
     socket.once("connect", () => {
       socket.destroy();
       done(true);

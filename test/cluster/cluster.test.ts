@@ -1,14 +1,11 @@
-/** The published GPT-4 rollouts through a cluster of real processes: undisturbed, and with its parts killed. */
+/** The published GPT-4 rollouts in one process, also one that is killed, and through a cluster of real processes. See test/chaos. */
 import { spawn, spawnSync } from "node:child_process";
-import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { mkdtemp, readFile, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { beforeAll, describe, expect, test } from "vitest";
 import { LocalCluster } from "../../deploy/local-cluster.ts";
-import { connectSweeps, type SweepClient } from "../../services/cli/sweep-client.ts";
-import { systemClock } from "../../services/runtime/clock.ts";
-import { createRandom } from "../../services/runtime/random.ts";
 import { CLI, coppice } from "../support/coppice.ts";
 import { dataFile, dataLines, NO_DATA } from "../support/data.ts";
 import { rowsOf } from "../support/in-process.ts";
@@ -16,8 +13,6 @@ import { rowsOf } from "../support/in-process.ts";
 const records = dataFile("game24/gpt4-cot-100.records.jsonl");
 const hasRedis = spawnSync("redis-server", ["--version"]).status === 0;
 const missing = records === null ? NO_DATA : hasRedis ? null : "needs redis-server, which is absent";
-/** How often each part is killed. */
-const KILLS = 3;
 
 let directory: string;
 let sweepFile: string;
@@ -109,42 +104,6 @@ describe.skipIf(missing !== null)(
       }
     });
 
-    test("on a cluster whose parts are killed at random moments: the same rows, none lost, none twice", async () => {
-      const { cluster, runs } = await startCluster("killed");
-      const sweeps = connectSweeps(cluster.coordinator, { clock: systemClock, random: createRandom(3) });
-      try {
-        const submitted = await coppice(["submit", sweepFile, "--coordinator", cluster.coordinator]);
-        expect(submitted).toMatchObject({ status: 0 });
-        const killed = await killWhileRunning(cluster, sweeps, "in-process");
-        expect(killed.length).toBe(KILLS * 3);
-        expect(await rowsOf(join(runs, "in-process"))).toEqual(expected);
-      } finally {
-        sweeps.close();
-        await cluster.stop();
-      }
-    }, 300_000);
-
-    test("on a cluster whose Redis is killed and comes back empty: the same rows", async () => {
-      const { cluster, runs } = await startCluster("redis");
-      const sweeps = connectSweeps(cluster.coordinator, { clock: systemClock, random: createRandom(3) });
-      try {
-        await coppice(["submit", sweepFile, "--coordinator", cluster.coordinator]);
-        for await (const event of sweeps.watch("in-process")) {
-          if (event.kind === "ended") break;
-          if (event.kind !== "status" || event.status.rollouts < 500 || !cluster.isRunning("redis")) continue;
-          await cluster.kill("redis");
-          await rm(join(directory, "redis", "appendonlydir"), { recursive: true, force: true });
-          await cluster.startPart("redis");
-          break;
-        }
-        for await (const event of sweeps.watch("in-process")) if (event.kind === "ended") break;
-        expect(await rowsOf(join(runs, "in-process"))).toEqual(expected);
-      } finally {
-        sweeps.close();
-        await cluster.stop();
-      }
-    }, 300_000);
-
     test("in one process that is killed again and again, and resumed: the same rows", async () => {
       const output = join(directory, "killed-alone");
       const first = ["run", sweepFile, "--json", "--set", `output=${output}`];
@@ -169,27 +128,4 @@ async function killedAfterTasks(args: readonly string[], tasks: number): Promise
   }
   await gone;
   expect(settled).toBeGreaterThanOrEqual(tasks);
-}
-
-/** Kills parts whenever the sweep has come a random bit further, starts them again, and waits for the end. */
-async function killWhileRunning(
-  cluster: LocalCluster,
-  sweeps: SweepClient,
-  id: string,
-): Promise<readonly string[]> {
-  const random = createRandom(11);
-  const victims = Array.from({ length: KILLS }, () => ["worker-1", "verifier-1", "coordinator"]).flat();
-  const killed: string[] = [];
-  let next = 300;
-  for await (const event of sweeps.watch(id)) {
-    if (event.kind === "ended") break;
-    if (event.kind !== "status" || event.status.rollouts < next) continue;
-    const victim = victims[killed.length];
-    if (victim === undefined) continue;
-    next = event.status.rollouts + Math.floor(random.next() * 500);
-    await cluster.kill(victim);
-    await cluster.startPart(victim);
-    killed.push(victim);
-  }
-  return killed;
 }

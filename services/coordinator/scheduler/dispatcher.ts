@@ -35,7 +35,7 @@ export const DEFAULT_DISPATCH_LIMITS: DispatchLimits = {
   feedBackoffMaxMs: 5_000,
   ...DEFAULT_SCHEDULER_LIMITS,
   verifierDepthFactor: 8,
-  rescueMs: 15_000,
+  rescueMs: 5_000,
   rescuesMax: 8,
   leaseMs: 15_000,
 };
