@@ -6,7 +6,7 @@
  * disk; (3) after the first failed write nothing more is written and every append rejects: the file's tail is then
  * unknown, and only reopening (which truncates to what is known to be good) may go on.
  */
-import { open, type FileHandle } from "node:fs/promises";
+import { type Disk, type DiskFile, systemDisk } from "../runtime/disk.ts";
 import { CoppiceError, messageOf } from "../runtime/errors.ts";
 
 /** Bytes that may wait for the disk before `append` is refused; far above what bounded lanes can produce. */
@@ -21,16 +21,16 @@ interface Waiting {
 
 export class AppendFile {
   readonly path: string;
-  readonly #handle: FileHandle;
+  readonly #file: DiskFile;
   #end: number;
   #waiting: Waiting[] = [];
   #backlogBytes = 0;
   #flushing: Promise<void> | null = null;
   #failure: CoppiceError | null = null;
 
-  private constructor(path: string, handle: FileHandle, end: number) {
+  private constructor(path: string, file: DiskFile, end: number) {
     this.path = path;
-    this.#handle = handle;
+    this.#file = file;
     this.#end = end;
   }
 
@@ -40,25 +40,25 @@ export class AppendFile {
    */
   static async open(
     path: string,
-    options: { readonly truncateTo?: number; readonly endsLine?: boolean } = {},
+    options: { readonly truncateTo?: number; readonly endsLine?: boolean; readonly disk?: Disk } = {},
   ): Promise<AppendFile> {
-    const handle = await open(path, "a+");
-    const { size } = await handle.stat();
+    const opened = await (options.disk ?? systemDisk).append(path);
+    const size = await opened.size();
     if (options.truncateTo === undefined || options.truncateTo === size) {
-      const file = new AppendFile(path, handle, size);
-      if (options.endsLine === true && !(await endsWithLine(handle, size))) await file.append("\n");
+      const file = new AppendFile(path, opened, size);
+      if (options.endsLine === true && !(await endsWithLine(opened, size))) await file.append("\n");
       return file;
     }
     if (options.truncateTo > size) {
-      await handle.close();
+      await opened.close();
       throw new CoppiceError(
         "data_loss",
         `${path}: expected at least ${options.truncateTo} bytes (the journal says so), found ${size}`,
       );
     }
-    await handle.truncate(options.truncateTo);
-    await handle.datasync();
-    return new AppendFile(path, handle, options.truncateTo);
+    await opened.truncate(options.truncateTo);
+    await opened.sync();
+    return new AppendFile(path, opened, options.truncateTo);
   }
 
   /** Where the next append will begin, in bytes. */
@@ -91,7 +91,7 @@ export class AppendFile {
   async close(): Promise<void> {
     await this.#flushing;
     this.#failure ??= new CoppiceError("failed_precondition", `${this.path}: closed`);
-    await this.#handle.close();
+    await this.#file.close();
   }
 
   async #flush(): Promise<void> {
@@ -101,11 +101,8 @@ export class AppendFile {
       const group = this.#waiting;
       this.#waiting = [];
       try {
-        await writeAll(
-          this.#handle,
-          group.map((entry) => entry.bytes),
-        );
-        await this.#handle.datasync();
+        await this.#file.write(group.map((entry) => entry.bytes));
+        await this.#file.sync();
       } catch (error) {
         this.#fail(group, error);
         break;
@@ -127,30 +124,7 @@ export class AppendFile {
   }
 }
 
-async function endsWithLine(handle: FileHandle, size: number): Promise<boolean> {
+async function endsWithLine(file: DiskFile, size: number): Promise<boolean> {
   if (size === 0) return true;
-  const { buffer, bytesRead } = await handle.read(Buffer.alloc(1), 0, 1, size - 1);
-  return bytesRead === 1 && buffer[0] === 0x0a;
-}
-
-/** `writev` may write less than it was given (a full disk, a signal): goes on until all is written or it throws. */
-async function writeAll(handle: FileHandle, buffers: readonly Buffer[]): Promise<void> {
-  const { bytesWritten } = await handle.writev([...buffers]);
-  const total = buffers.reduce((sum, buffer) => sum + buffer.length, 0);
-  if (bytesWritten === total) return;
-  let rest = Buffer.concat([...buffers]).subarray(bytesWritten);
-  while (rest.length > 0) {
-    const written = await handle.write(rest);
-    rest = rest.subarray(written.bytesWritten);
-  }
-}
-
-/** Makes the names in a directory survive a loss of power: a new file's own sync does not. */
-export async function syncDirectory(path: string): Promise<void> {
-  const handle = await open(path, "r");
-  try {
-    await handle.sync();
-  } finally {
-    await handle.close();
-  }
+  return (await file.read(size - 1, 1))[0] === 0x0a;
 }

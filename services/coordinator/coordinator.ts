@@ -4,6 +4,7 @@
  */
 import { basename, join } from "node:path";
 import type { Clock, Timer } from "../runtime/clock.ts";
+import { type Disk, systemDisk } from "../runtime/disk.ts";
 import { CoppiceError } from "../runtime/errors.ts";
 import type { Log } from "../runtime/log.ts";
 import type { Registration, Withdrawal, WorkerDesk, WorkerFacts } from "../link/link.ts";
@@ -12,7 +13,8 @@ import type { Lanes } from "../queue/lanes.ts";
 import type { Coordinator, SweepRun } from "./coordinator-api.ts";
 import { DEFAULT_DISPATCH_LIMITS, Dispatcher, type DispatchLimits } from "./scheduler/dispatcher.ts";
 import { Journal } from "./journal.ts";
-import { createRunDirectory, RUN_FILES } from "./run-directory.ts";
+import { createRunDirectory, type ProblemsFile, RUN_FILES } from "./run-directory.ts";
+import type { RunLock } from "./run-files.ts";
 import { SegmentStore } from "./segment-store.ts";
 import type { Problem, Sweep } from "./sweep.ts";
 import { headerOf } from "./past.ts";
@@ -25,6 +27,9 @@ export interface CoordinatorOptions {
   readonly log: Log;
   /** The program's version, for `summary.json`. */
   readonly version: string;
+  /** Where run directories are; the system's by default. */
+  readonly disk?: Disk;
+  readonly lock?: RunLock;
   readonly dispatch?: Partial<DispatchLimits>;
   readonly run?: Partial<RunLimits>;
 }
@@ -43,7 +48,7 @@ interface WorkerState {
 }
 
 export function createCoordinator(options: CoordinatorOptions): Coordinator {
-  const { lanes, clock, log, version } = options;
+  const { lanes, clock, log, version, lock, disk = systemDisk } = options;
   const limits: DispatchLimits = { ...DEFAULT_DISPATCH_LIMITS, ...options.dispatch };
   const runLimits: RunLimits = { ...DEFAULT_RUN_LIMITS, ...options.run };
   const segments = new SegmentStore();
@@ -130,7 +135,7 @@ export function createCoordinator(options: CoordinatorOptions): Coordinator {
     if (known !== undefined && ["running", "paused"].includes(known.status().state)) {
       throw new CoppiceError("already_exists", `sweep ${id}: it already runs here`);
     }
-    const parts = { dispatcher, segments, clock, log, limits: runLimits, version, withdraw };
+    const parts = { dispatcher, segments, clock, disk, lock, log, limits: runLimits, version, withdraw };
     const run = await Run.open(id, sweep, parts);
     runs.set(id, run);
     return run;
@@ -139,10 +144,11 @@ export function createCoordinator(options: CoordinatorOptions): Coordinator {
   return {
     desk,
     async submit(sweep: Sweep, problems: Iterable<Problem> | AsyncIterable<Problem>, raw) {
-      await createRunDirectory(sweep.output, { ...raw, problems }, async (path, file) => {
-        const journal = await Journal.create(join(path, RUN_FILES.journal), headerOf(sweep, file));
+      const begin = async (path: string, file: ProblemsFile): Promise<void> => {
+        const journal = await Journal.create(join(path, RUN_FILES.journal), headerOf(sweep, file), disk);
         await journal.close();
-      });
+      };
+      await createRunDirectory(sweep.output, { ...raw, problems }, begin, disk);
       return open(sweep);
     },
     reopen: open,

@@ -8,12 +8,12 @@
  * Invariants: (1) an entry is on disk before `append` resolves, and they resolve in order; (2) a torn last line is cut
  * off when the journal is opened; a damaged line anywhere else is data loss and refused with file and offset.
  */
-import { mkdir, readdir, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { crc32 } from "node:zlib";
+import { type Disk, systemDisk } from "../runtime/disk.ts";
 import { CoppiceError } from "../runtime/errors.ts";
 import { lineText, readLines } from "../runtime/lines.ts";
-import { AppendFile, syncDirectory } from "./append-file.ts";
+import { AppendFile } from "./append-file.ts";
 import type { JournalEntry, JournalHeader } from "./journal-entry.ts";
 import { decodeEntry } from "./journal-entry.ts";
 
@@ -24,22 +24,29 @@ export const JOURNAL_LINE_BYTES_MAX = 16 * 1024 * 1024;
 
 export class Journal {
   readonly #directory: string;
+  readonly #disk: Disk;
   #file: AppendFile;
   #number: number;
   #rotation: Promise<void> | null = null;
 
-  private constructor(directory: string, file: AppendFile, number: number) {
-    this.#directory = directory;
+  private constructor(
+    place: { readonly directory: string; readonly disk: Disk },
+    file: AppendFile,
+    number: number,
+  ) {
+    this.#directory = place.directory;
+    this.#disk = place.disk;
     this.#file = file;
     this.#number = number;
   }
 
   /** Begins a journal in a new directory. */
-  static async create(directory: string, header: JournalHeader): Promise<Journal> {
-    await mkdir(directory, { recursive: false });
-    const journal = new Journal(directory, await AppendFile.open(join(directory, fileName(1))), 1);
+  static async create(directory: string, header: JournalHeader, disk: Disk = systemDisk): Promise<Journal> {
+    await disk.makeDirectory(directory);
+    const file = await AppendFile.open(join(directory, fileName(1)), { disk });
+    const journal = new Journal({ directory, disk }, file, 1);
     await journal.append(header);
-    await syncDirectory(directory);
+    await disk.syncDirectory(directory);
     return journal;
   }
 
@@ -50,8 +57,9 @@ export class Journal {
   static async reopen(
     directory: string,
     visit: (entry: JournalEntry) => void,
+    disk: Disk = systemDisk,
   ): Promise<{ readonly journal: Journal; readonly header: JournalHeader; readonly tornBytes: number }> {
-    const numbers = await fileNumbers(directory);
+    const numbers = await fileNumbers(directory, disk);
     const last = numbers.at(-1);
     if (last === undefined)
       throw new CoppiceError("not_found", `${directory}: expected a journal, found no file of one`);
@@ -59,7 +67,7 @@ export class Journal {
     let goodEnd = 0;
     for (const number of numbers) {
       const path = join(directory, fileName(number));
-      goodEnd = await readEntries(path, number === last, (entry) => {
+      goodEnd = await readEntries({ path, disk, isLast: number === last }, (entry) => {
         if (header !== null) visit(entry);
         else if (entry.kind === "sweep") header = entry;
         else
@@ -72,9 +80,11 @@ export class Journal {
     const path = join(directory, fileName(last));
     if (header === null)
       throw new CoppiceError("data_loss", `${path}: expected the journal's header, found nothing`);
-    const { size } = await stat(path);
-    const file = await AppendFile.open(path, { truncateTo: goodEnd });
-    return { journal: new Journal(directory, file, last), header, tornBytes: size - goodEnd };
+    const whole = await AppendFile.open(path, { disk });
+    const tornBytes = whole.end - goodEnd;
+    await whole.close();
+    const file = await AppendFile.open(path, { truncateTo: goodEnd, disk });
+    return { journal: new Journal({ directory, disk }, file, last), header, tornBytes };
   }
 
   /** Resolves once the entry is on disk. */
@@ -92,8 +102,9 @@ export class Journal {
   /** The old file is whole on disk before the new one exists: only the last file may have a torn tail. */
   async #rotate(): Promise<void> {
     await this.#file.close();
-    this.#file = await AppendFile.open(join(this.#directory, fileName(this.#number + 1)));
-    await syncDirectory(this.#directory);
+    const path = join(this.#directory, fileName(this.#number + 1));
+    this.#file = await AppendFile.open(path, { disk: this.#disk });
+    await this.#disk.syncDirectory(this.#directory);
     this.#number += 1;
     this.#rotation = null;
   }
@@ -107,7 +118,7 @@ export async function* readJournal(
   directory: string,
   { wants, signal }: { readonly wants: (json: Buffer) => boolean; readonly signal?: AbortSignal },
 ): AsyncGenerator<JournalEntry | JournalHeader> {
-  for (const number of await fileNumbers(directory)) {
+  for (const number of await fileNumbers(directory, systemDisk)) {
     const path = join(directory, fileName(number));
     const options = {
       name: path,
@@ -127,8 +138,8 @@ function fileName(number: number): string {
   return `${String(number).padStart(6, "0")}.jsonl`;
 }
 
-async function fileNumbers(directory: string): Promise<readonly number[]> {
-  const names = await readdir(directory).catch(() => [] as string[]);
+async function fileNumbers(directory: string, disk: Disk): Promise<readonly number[]> {
+  const names = await disk.list(directory).catch(() => [] as string[]);
   const numbers = names
     .filter((name) => /^\d{6}\.jsonl$/.test(name))
     .map((name) => Number.parseInt(name, 10));
@@ -148,13 +159,12 @@ function encodeLine(entry: JournalEntry | JournalHeader): string {
 
 /** @returns The offset behind the last good line. */
 async function readEntries(
-  path: string,
-  isLastFile: boolean,
+  { path, disk, isLast }: { readonly path: string; readonly disk: Disk; readonly isLast: boolean },
   visit: (entry: JournalEntry | JournalHeader) => void,
 ): Promise<number> {
   let goodEnd = 0;
   let damagedAt: number | null = null;
-  for await (const line of readLines(path, { name: path, bytesMax: JOURNAL_LINE_BYTES_MAX })) {
+  for await (const line of readLines(path, { name: path, bytesMax: JOURNAL_LINE_BYTES_MAX, disk })) {
     if (damagedAt !== null) throw damaged(path, damagedAt);
     const entry = line.isEnded ? decodeLine(lineText(line)) : null;
     if (entry === null) {
@@ -164,7 +174,7 @@ async function readEntries(
       goodEnd = line.offset + line.bytes.length + 1;
     }
   }
-  if (damagedAt !== null && !isLastFile) throw damaged(path, damagedAt);
+  if (damagedAt !== null && !isLast) throw damaged(path, damagedAt);
   return goodEnd;
 }
 

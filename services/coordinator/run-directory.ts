@@ -6,11 +6,12 @@
  * settled entry is cut off on resume, so each task has its rows exactly once; (3) one process writes at a time (`lock`).
  */
 import { createHash, randomUUID } from "node:crypto";
-import { mkdir, open, rename, rm, stat, symlink, writeFile } from "node:fs/promises";
+import { mkdir, rm, symlink } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
+import { type Disk, systemDisk, writeNewFile } from "../runtime/disk.ts";
 import { CoppiceError, messageOf } from "../runtime/errors.ts";
 import { lineText, readLines } from "../runtime/lines.ts";
-import { AppendFile, syncDirectory } from "./append-file.ts";
+import { AppendFile } from "./append-file.ts";
 import type { Problem } from "./sweep.ts";
 
 export const RUN_FILES = {
@@ -47,8 +48,9 @@ export async function createRunDirectory(
     readonly problems: Iterable<Problem> | AsyncIterable<Problem>;
   },
   begin: (path: string, problems: ProblemsFile) => Promise<void>,
+  disk: Disk = systemDisk,
 ): Promise<void> {
-  if (await exists(path)) {
+  if (await disk.exists(path)) {
     throw new CoppiceError(
       "already_exists",
       `${path}: expected a new run directory, found one that exists; ` +
@@ -58,15 +60,15 @@ export async function createRunDirectory(
   // A name of its own: two clients may submit the same sweep at once, and a process may have died here before.
   const partial = join(dirname(path), `.${basename(path)}.partial-${randomUUID()}`);
   try {
-    await mkdir(join(partial, RUN_FILES.logs), { recursive: true });
-    await writeFile(join(partial, RUN_FILES.given), content.given, { flush: true });
-    await writeFile(join(partial, RUN_FILES.resolved), content.resolved, { flush: true });
-    await begin(partial, await writeProblems(join(partial, RUN_FILES.problems), content.problems));
-    await syncDirectory(partial);
-    await rename(partial, path);
-    await syncDirectory(dirname(path));
+    await disk.makeDirectory(join(partial, RUN_FILES.logs), { isDeep: true });
+    await writeNewFile(disk, join(partial, RUN_FILES.given), content.given);
+    await writeNewFile(disk, join(partial, RUN_FILES.resolved), content.resolved);
+    await begin(partial, await writeProblems(disk, join(partial, RUN_FILES.problems), content.problems));
+    await disk.syncDirectory(partial);
+    await disk.rename(partial, path);
+    await disk.syncDirectory(dirname(path));
   } catch (error) {
-    await rm(partial, { recursive: true, force: true });
+    await disk.remove(partial);
     if (error instanceof CoppiceError) throw error;
     throw new CoppiceError(
       "failed_precondition",
@@ -80,9 +82,9 @@ export async function createRunDirectory(
  * The problems of a run, in their order, one at a time (I6).
  * @throws data_loss naming the line that is damaged.
  */
-export async function* readRunProblems(path: string): AsyncGenerator<Problem> {
+export async function* readRunProblems(path: string, disk: Disk = systemDisk): AsyncGenerator<Problem> {
   const file = join(path, RUN_FILES.problems);
-  for await (const line of readLines(file, { name: file })) {
+  for await (const line of readLines(file, { name: file, disk })) {
     let problem: Problem;
     try {
       // We wrote this file ourselves, from problems that were checked; its hash stands in the journal's header.
@@ -97,16 +99,16 @@ export async function* readRunProblems(path: string): AsyncGenerator<Problem> {
 }
 
 /** Counts and hashes the problems of a run that exists: the journal's header must agree. */
-export async function hashRunProblems(path: string): Promise<ProblemsFile> {
+export async function hashRunProblems(path: string, disk: Disk = systemDisk): Promise<ProblemsFile> {
   const hash = createHash("sha256");
   let count = 0;
   const file = join(path, RUN_FILES.problems);
-  if (!(await exists(file)))
+  if (!(await disk.exists(file)))
     throw new CoppiceError(
       "not_found",
       `${path}: expected a run directory, found no ${RUN_FILES.problems} in it`,
     );
-  for await (const { bytes } of readLines(file, { name: file })) {
+  for await (const { bytes } of readLines(file, { name: file, disk })) {
     hash.update(bytes).update("\n");
     count += 1;
   }
@@ -126,10 +128,12 @@ export class Rows {
   static async open(
     path: string,
     ends: { readonly rolloutsEnd: number; readonly resultsEnd: number },
+    disk: Disk = systemDisk,
   ): Promise<Rows> {
-    const rollouts = await AppendFile.open(join(path, RUN_FILES.rollouts), { truncateTo: ends.rolloutsEnd });
-    const results = await AppendFile.open(join(path, RUN_FILES.results), { truncateTo: ends.resultsEnd });
-    return new Rows(rollouts, results);
+    const open = (name: string, truncateTo: number): Promise<AppendFile> =>
+      AppendFile.open(join(path, name), { truncateTo, disk });
+    const rollouts = await open(RUN_FILES.rollouts, ends.rolloutsEnd);
+    return new Rows(rollouts, await open(RUN_FILES.results, ends.resultsEnd));
   }
 
   /** Resolves with the files' ends once the rows of one task are on disk. */
@@ -150,10 +154,12 @@ export class Rows {
 }
 
 /** Writes a whole file so that a reader sees the old one or the new one. */
-export async function replaceFile(path: string, text: string): Promise<void> {
+export async function replaceFile(path: string, text: string, disk: Disk = systemDisk): Promise<void> {
   const partial = `${path}.partial-${process.pid}`;
-  await writeFile(partial, text, { flush: true });
-  await rename(partial, path);
+  // One that died here left its own behind.
+  await disk.remove(partial);
+  await writeNewFile(disk, partial, text);
+  await disk.rename(partial, path);
 }
 
 /** Makes `logs/attempt-N` for the next attempt at the run, points `logs/latest` at it, and says where it is. */
@@ -172,11 +178,12 @@ export async function beginAttempt(
 }
 
 async function writeProblems(
+  disk: Disk,
   path: string,
   problems: Iterable<Problem> | AsyncIterable<Problem>,
 ): Promise<ProblemsFile> {
   const hash = createHash("sha256");
-  const file = await open(path, "wx");
+  const file = await disk.append(path, { isNew: true });
   let count = 0;
   let chunk = "";
   try {
@@ -185,12 +192,12 @@ async function writeProblems(
       count += 1;
       if (chunk.length < PROBLEMS_CHUNK_BYTES) continue;
       hash.update(chunk);
-      await file.write(chunk);
+      await file.write([Buffer.from(chunk, "utf8")]);
       chunk = "";
     }
     hash.update(chunk);
-    await file.write(chunk);
-    await file.datasync();
+    await file.write([Buffer.from(chunk, "utf8")]);
+    await file.sync();
   } finally {
     await file.close();
   }
@@ -200,9 +207,6 @@ async function writeProblems(
 }
 
 /** Whether anything stands at this path. */
-export async function exists(path: string): Promise<boolean> {
-  return stat(path).then(
-    () => true,
-    () => false,
-  );
+export function exists(path: string): Promise<boolean> {
+  return systemDisk.exists(path);
 }

@@ -1,8 +1,10 @@
 /** What a run works with, and its limits. */
 import type { Clock } from "../runtime/clock.ts";
+import type { Disk } from "../runtime/disk.ts";
 import type { Log } from "../runtime/log.ts";
 import type { DecisionLogLimits } from "./decision-log.ts";
 import type { Dispatcher } from "./scheduler/dispatcher.ts";
+import type { RunLock } from "./run-files.ts";
 import type { SegmentStore } from "./segment-store.ts";
 
 export interface RunLimits {
@@ -38,6 +40,8 @@ export interface RunParts {
   readonly dispatcher: Dispatcher;
   readonly segments: SegmentStore;
   readonly clock: Clock;
+  readonly disk: Disk;
+  readonly lock?: RunLock | undefined;
   readonly log: Log;
   readonly limits: RunLimits;
   readonly version: string;

@@ -81,9 +81,12 @@ export class Run implements SweepRun, JobOwner {
     const tell = (event: SweepEvent): void => this.#watchers.tell(event);
     this.#news = new PlacementNews({ clock, perSecondMax: limits.placedPerSecondMax, tell });
     this.#startedMs = clock.monotonicMs();
-    this.#opener = new TaskOpener(new TaskLine(options.sweep, options.past.settled), (next) => {
-      if (!this.#isOver) this.#openTask(next);
-    });
+    this.#opener = new TaskOpener(
+      new TaskLine(options.sweep, options.past.settled, options.parts.disk),
+      (next) => {
+        if (!this.#isOver) this.#openTask(next);
+      },
+    );
     this.#routes = new Map(options.sweep.arms.map((arm) => [arm, new Routes(options.sweep, arm)]));
     this.#dispatch = new TaskDispatch({
       id: options.id,
@@ -110,7 +113,7 @@ export class Run implements SweepRun, JobOwner {
 
   /** Opens the run directory of a sweep, new or not, rebuilds what its journal says, and starts. */
   static async open(id: string, sweep: Sweep, parts: RunParts): Promise<Run> {
-    const { files, past } = await RunFiles.open(sweep, parts.log);
+    const { files, past } = await RunFiles.open(sweep, parts);
     const run = new Run({ id, sweep, parts, files, past });
     run.#start();
     return run;

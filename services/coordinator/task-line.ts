@@ -1,4 +1,5 @@
 /** The tasks of a sweep that are still to be opened, in their order: problem by problem, every arm of one before the next. */
+import { type Disk, systemDisk } from "../runtime/disk.ts";
 import { readRunProblems } from "./run-directory.ts";
 import type { Arm, Problem, Sweep } from "./sweep.ts";
 
@@ -13,8 +14,8 @@ export class TaskLine {
   readonly #tasks: AsyncGenerator<TaskToOpen>;
 
   /** @param settled Ordinals of tasks that an earlier attempt settled. */
-  constructor(sweep: Sweep, settled: ReadonlySet<number>) {
-    this.#tasks = remaining(sweep, settled);
+  constructor(sweep: Sweep, settled: ReadonlySet<number>, disk: Disk = systemDisk) {
+    this.#tasks = remaining(sweep, settled, disk);
   }
 
   /** Null when there are no more. Reads the problems' file as far as it needs to (I6). */
@@ -28,9 +29,13 @@ export class TaskLine {
   }
 }
 
-async function* remaining(sweep: Sweep, settled: ReadonlySet<number>): AsyncGenerator<TaskToOpen, undefined> {
+async function* remaining(
+  sweep: Sweep,
+  settled: ReadonlySet<number>,
+  disk: Disk,
+): AsyncGenerator<TaskToOpen, undefined> {
   let ordinal = 0;
-  for await (const problem of readRunProblems(sweep.output)) {
+  for await (const problem of readRunProblems(sweep.output, disk)) {
     for (const arm of sweep.arms) {
       if (!settled.has(ordinal)) yield { arm, problem, ordinal };
       ordinal += 1;

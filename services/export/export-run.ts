@@ -3,7 +3,7 @@ import { randomUUID } from "node:crypto";
 import { open, rename, rm } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 import { CoppiceError, messageOf } from "../runtime/errors.ts";
-import { syncDirectory } from "../coordinator/append-file.ts";
+import { systemDisk } from "../runtime/disk.ts";
 import { exists } from "../coordinator/run-directory.ts";
 import { readProblemRows } from "../coordinator/run-rows/problem-rows.ts";
 import { renderPrompt } from "../coordinator/sweep-file/prompt-template.ts";
@@ -55,7 +55,7 @@ export async function exportRun(sweep: Sweep, options: ExportOptions): Promise<E
     await file.datasync();
     await file.close();
     await rename(partial, out);
-    await syncDirectory(dirname(out));
+    await systemDisk.syncDirectory(dirname(out));
     return counts;
   } catch (error) {
     await file.close().catch(() => undefined);

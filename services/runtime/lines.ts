@@ -2,8 +2,8 @@
  * Lines of a file, split at "\n" alone: `node:readline` also splits at U+2028 and U+2029, which JSON allows in a
  * string. Reads as it goes, in bounded memory.
  */
-import { createReadStream } from "node:fs";
 import type { FileHandle } from "node:fs/promises";
+import { type Disk, systemDisk } from "./disk.ts";
 import { CoppiceError } from "./errors.ts";
 
 export interface Line {
@@ -23,6 +23,8 @@ export interface LineOptions {
   /** A longer line is refused: it would have to fit in memory. */
   readonly bytesMax?: number;
   readonly signal?: AbortSignal;
+  /** Where a path leads; the system's by default. */
+  readonly disk?: Disk;
 }
 
 export const LINE_BYTES_MAX = 64 * 1024 * 1024;
@@ -39,7 +41,7 @@ export async function* readLines(source: string | FileHandle, options: LineOptio
   let heldBytes = 0;
   let number = 1;
   let offset = 0;
-  for await (const chunk of chunksOf(source)) {
+  for await (const chunk of chunksOf(source, options.disk ?? systemDisk)) {
     signal?.throwIfAborted();
     let from = 0;
     for (let end = chunk.indexOf(LINE_END); end !== -1; end = chunk.indexOf(LINE_END, from)) {
@@ -69,11 +71,8 @@ export function lineText({ bytes }: Line): string {
   return bytes.toString("utf8", 0, isCrlf ? bytes.length - 1 : bytes.length);
 }
 
-function chunksOf(source: string | FileHandle): AsyncIterable<Buffer> {
-  const options = { highWaterMark: CHUNK_BYTES };
+function chunksOf(source: string | FileHandle, disk: Disk): AsyncIterable<Buffer> {
+  if (typeof source === "string") return disk.chunks(source);
   // A handle is its owner's to close. Without an encoding a stream of a file yields Buffers.
-  const isPath = typeof source === "string";
-  return isPath
-    ? createReadStream(source, options)
-    : source.createReadStream({ ...options, start: 0, autoClose: false });
+  return source.createReadStream({ highWaterMark: CHUNK_BYTES, start: 0, autoClose: false });
 }
