@@ -77,7 +77,7 @@ export async function loadSweep(path: string, shell: Shell, options: LoadOptions
 }
 
 /** Keys that may change between attempts at one run: where it runs and how much it may spend. */
-const RESUMABLE_KEYS = ["budget", "hosts"];
+const RESUMABLE_KEYS = ["budget", "hosts", "hedge"];
 
 /**
  * The sweep of a run directory, from its `resolved.yaml`.
@@ -86,7 +86,7 @@ const RESUMABLE_KEYS = ["budget", "hosts"];
 export async function loadRun(directory: string, shell: Shell, overrides: readonly string[]): Promise<Sweep> {
   const refused = overrides.find((flag) => !RESUMABLE_KEYS.includes(flag.split(/[.=]/)[0] ?? ""));
   if (refused !== undefined) {
-    const message = `--set ${refused}: a run that is resumed may change ${RESUMABLE_KEYS.join(" and ")} only; another sweep needs another run`;
+    const message = `--set ${refused}: a run that is resumed may change ${RESUMABLE_KEYS.join(", ")} only; another sweep needs another run`;
     throw new CoppiceError("invalid_argument", message);
   }
   const output = resolve(shell.cwd, directory);

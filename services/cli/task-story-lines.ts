@@ -45,8 +45,9 @@ function decisionLines(decisions: readonly DecisionRow[], story: TaskStory): rea
         ? "decisions.jsonl had reached its limit before this task was opened."
         : "Nothing was decided about it yet.",
     ];
-  const ends = new Map(story.ends.map((end) => [end.ask, end]));
-  const lastSend = new Map(decisions.flatMap((row) => row.asks.map((ask) => [ask, row] as const)));
+  const ends = endsByAsk(story);
+  const sends = decisions.filter(({ kind }) => kind !== "hedged");
+  const lastSend = new Map(sends.flatMap((row) => row.asks.map((ask) => [ask, row] as const)));
   const lines: string[] = [];
   let attempt: number | null = null;
   const housed = new Set<string>();
@@ -57,7 +58,8 @@ function decisionLines(decisions: readonly DecisionRow[], story: TaskStory): rea
       lines.push(`${INDENT}(${plural(row.skipped, "group")} of asks sent in between left out of the file)`);
     lines.push(`${timeOf(row, first)}${decisionWords(row, housed.has(row.model))}`, ...candidateLines(row));
     if (row.kind === "placed") housed.add(row.model);
-    if (row.asks.length > 0) lines.push(...sendLines(row, { ends, lastSend }));
+    if (row.kind === "hedged") lines.push(`${INDENT}${raceWords(row, ends)}`);
+    else if (row.asks.length > 0) lines.push(...sendLines(row, { ends, lastSend }));
   }
   if (story.isFull) lines.push("decisions.jsonl has reached its limit: what came later is not in it.");
   if (story.damagedLines > 0)
@@ -84,6 +86,8 @@ function decisionWords(row: DecisionRow, isAgain: boolean): string {
       return `${groupWords(row)} sent to ${host}: ${reasonWords(row)}`;
     case "lent":
       return `${groupWords(row)} lent to ${host}, away from home at ${home ?? "nowhere"}: ${reasonWords(row)}`;
+    case "hedged":
+      return `${row.asks.join(", ")} sent to ${host} too: ${reasonWords(row)}`;
     default:
       return `${kind} at ${host}: ${row.reason}`;
   }
@@ -103,6 +107,8 @@ function reasonWords({ reason, host, home, in_flight, room }: DecisionRow): stri
       return "the host that was its home is gone";
     case "host-dry":
       return `${host} had run dry, and computing the path there costs less than waiting at ${home ?? "home"}`;
+    case "host-slow":
+      return "it waited much longer at its host than its like take elsewhere, and nothing waits here";
     default:
       return reason;
   }
@@ -146,6 +152,14 @@ function sendLines(row: DecisionRow, { ends, lastSend }: Ends): readonly string[
   return [`${INDENT}${cacheWords(row, ends)}`, `${INDENT}${parts.join(", ")}`];
 }
 
+/** Which of the two that have the ask answered. */
+function raceWords({ asks: sent, host }: DecisionRow, ends: ReadonlyMap<string, AskEnd>): string {
+  const end = ends.get(sent[0] ?? "");
+  if (end === undefined) return "neither has answered so far";
+  if (end.end !== "answered") return `neither answered: ${endCounts([end]).join()}`;
+  return `${end.host ?? "nobody"} answered first${end.host === host ? "" : ": the copy was in vain"}`;
+}
+
 /** Predicted is the first of the group: those behind it find what it computed. */
 function cacheWords(row: DecisionRow, ends: ReadonlyMap<string, AskEnd>): string {
   const answered = row.asks.map((ask) => ends.get(ask)).filter((end) => end?.end === "answered");
@@ -180,7 +194,7 @@ function endCounts(ended: readonly AskEnd[]): readonly string[] {
 /** Asks that no line of the file sent: those for verifiers, and those that it leaves out. */
 function unrecordedLines({ decisions, ends }: TaskStory): readonly string[] {
   const sent = new Set((decisions ?? []).flatMap((row) => row.asks));
-  const others = ends.filter(({ ask }) => !sent.has(ask));
+  const others = ends.filter(({ ask, end }) => !sent.has(ask) && end !== "copy");
   const judged = others.filter(({ answer, host }) => answer === "verdict" && host === null);
   const rest = others.filter((end) => !judged.includes(end));
   const verdicts = ["correct", "incorrect", "undecided"].flatMap((word) => {
@@ -197,11 +211,17 @@ function unrecordedLines({ decisions, ends }: TaskStory): readonly string[] {
   ];
 }
 
+/** What each ask came to, whatever became of copies. */
+function endsByAsk({ ends }: Pick<TaskStory, "ends">): ReadonlyMap<string, AskEnd> {
+  return new Map(ends.filter(({ end }) => end !== "copy").map((end) => [end.ask, end]));
+}
+
 function totalLines({ decisions, ends }: TaskStory): readonly string[] {
   const rollouts = ends.filter(({ answer }) => answer === "rollout");
   const [prompt, cached] = [sum(rollouts, "prompt_tokens"), sum(rollouts, "cached_tokens")];
-  const byAsk = new Map(ends.map((end) => [end.ask, end]));
+  const byAsk = endsByAsk({ ends });
   const firsts = (decisions ?? []).flatMap((row) => {
+    if (row.kind === "hedged") return [];
     const end = byAsk.get(row.asks[0] ?? "");
     return end?.end === "answered" ? [{ predicted: row.cached_tokens, end }] : [];
   });

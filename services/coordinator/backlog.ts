@@ -19,6 +19,8 @@ export interface OpenAsk {
   reservation: Reservation | null;
   /** While its entry is on its way to disk: what a second report of it waits for. */
   accepting: Promise<void> | null;
+  /** Whether it is the second copy of an ask (`Hedges`): what it cost is accounted, what it says is nobody's answer. */
+  readonly isHedge: boolean;
 }
 
 /**

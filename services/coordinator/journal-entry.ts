@@ -57,6 +57,8 @@ export interface SpentEntry {
   readonly kind: "spent";
   readonly task: string;
   readonly ask: string;
+  /** It was the second copy of the ask, which has an entry of its own. */
+  readonly isHedge?: true;
   readonly usage: AttemptUsage;
   readonly charge: Amount;
 }

@@ -10,6 +10,10 @@ export function entryOf(report: Report, open: OpenAsk): TaskEntry {
   const { result, host, attempt, startedMs, endedMs } = report;
   const base = { task: report.task, ask: report.ask };
   const cost = costOf(open, report.usage);
+  if (open.isHedge) {
+    const rollouts = result.kind === "rollout" ? (open.reservation?.worst.rollouts ?? 0) : 0;
+    return { kind: "spent", ...base, isHedge: true, usage: cost.usage, charge: { ...cost.charge, rollouts } };
+  }
   if (result.kind === "failure") {
     const message = `${result.reason}: ${result.message}`;
     return { kind: "loss", ...base, loss: { reason: "lost", message }, ...cost };

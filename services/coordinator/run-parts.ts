@@ -3,6 +3,7 @@ import type { Clock } from "../runtime/clock.ts";
 import type { Disk } from "../runtime/disk.ts";
 import type { Log } from "../runtime/log.ts";
 import type { DecisionLogLimits } from "./decision-log.ts";
+import { DEFAULT_HEDGE_LIMITS, type HedgeLimits } from "./hedges.ts";
 import type { Dispatcher } from "./scheduler/dispatcher.ts";
 import type { RunLock } from "./run-files.ts";
 import type { SegmentStore } from "./segment-store.ts";
@@ -21,6 +22,8 @@ export interface RunLimits {
   readonly metricsMs: number;
   /** Placements that watchers are told of in a second. */
   readonly placedPerSecondMax: number;
+  /** Of asks that are sent a second time, where the sweep says so. */
+  readonly hedges: HedgeLimits;
   /** Of `decisions.jsonl`. */
   readonly decisions: Partial<DecisionLogLimits>;
 }
@@ -33,6 +36,7 @@ export const DEFAULT_RUN_LIMITS: RunLimits = {
   statusMs: 500,
   metricsMs: 5_000,
   placedPerSecondMax: 16,
+  hedges: DEFAULT_HEDGE_LIMITS,
   decisions: {},
 };
 

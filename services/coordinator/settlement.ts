@@ -7,6 +7,7 @@
  */
 import { NO_TOKENS, UNKNOWN_TOKENS } from "../queue/job.ts";
 import type { OpenAsk } from "./backlog.ts";
+import { addressee, type Word } from "./hedges.ts";
 import type { LossEntry } from "./journal-entry.ts";
 import { NOTHING } from "./ledger.ts";
 import type { Past, TaskEntry } from "./past.ts";
@@ -93,6 +94,7 @@ export class Settlement {
       this.#dispatch.release();
     }
     if (open.job !== null) this.#parts.dispatcher.settled(open.job, open.ask.id);
+    task.copies.delete(open);
     this.withdraw(task, task.apply(entry));
     this.#afterStep(task);
   }
@@ -112,14 +114,30 @@ export class Settlement {
 
   /** Nobody will say what a withdrawn ask had cost: the worst is charged (I3). */
   assumeStopped(task: TaskRun, open: OpenAsk): void {
+    const hedge = open.isHedge ? ({ isHedge: true } as const) : {};
     const cost = costOf(open, UNKNOWN_TOKENS);
-    this.settleUntold(task, open, { kind: "spent", task: task.id, ask: open.ask.id, ...cost });
+    this.settleUntold(task, open, { kind: "spent", task: task.id, ask: open.ask.id, ...hedge, ...cost });
   }
 
-  /** Nobody wants these any more; workers may hold them. */
+  /** Nobody wants these any more, nor second copies of them; workers may hold them. */
   withdraw(task: TaskRun, asks: readonly OpenAsk[]): void {
+    const ids = new Set(asks.map(({ ask }) => ask.id));
+    const copies = [...task.copies].filter((copy) => !copy.isWithdrawn && ids.has(copy.ask.id));
+    for (const copy of copies) copy.isWithdrawn = true;
+    this.#tellWithdrawn(task, [...asks, ...copies]);
+  }
+
+  /** Whom a word from a job is about; of an ask that was sent twice, the job that lost is told. */
+  addressee(task: TaskRun, word: Word): OpenAsk | undefined {
+    const { open, loser } = addressee(task, word);
+    if (loser !== null) this.#tellWithdrawn(task, [loser]);
+    return open;
+  }
+
+  #tellWithdrawn(task: TaskRun, asks: readonly OpenAsk[]): void {
     this.#withdrawals.tell(asks, (open) => {
-      if (task.asks.get(open.ask.id) !== open || open.accepting !== null || this.#owner.isOver) return;
+      const isHeld = open.isHedge ? task.copies.has(open) : task.asks.get(open.ask.id) === open;
+      if (!isHeld || open.accepting !== null || this.#owner.isOver) return;
       if (open.job !== null) this.#parts.dispatcher.settled(open.job, open.ask.id);
       this.assumeStopped(task, open);
     });
@@ -137,7 +155,9 @@ export class Settlement {
   /** What others hold for a task that is over, asks of it that still run included. */
   letGo(task: TaskRun): void {
     const { dispatcher, segments } = this.#parts;
-    for (const open of task.asks.values()) if (open.job !== null) dispatcher.settled(open.job, open.ask.id);
+    for (const open of [...task.asks.values(), ...task.copies])
+      if (open.job !== null) dispatcher.settled(open.job, open.ask.id);
+    task.copies.clear();
     for (const id of task.segments.ids) segments.release(id);
     this.#dispatch.over(task);
   }
@@ -149,7 +169,8 @@ export class Settlement {
   }
 
   #settleIfDone(task: TaskRun): void {
-    const isDone = task.isEnded && (task.asks.size === 0 || this.#owner.cutShort === "cancelled");
+    const isDone =
+      task.isEnded && (task.asks.size + task.copies.size === 0 || this.#owner.cutShort === "cancelled");
     if (!isDone || this.#settling.has(task) || this.#owner.isOver) return;
     this.#settling.add(task);
     this.#dispatch.over(task);

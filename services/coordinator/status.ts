@@ -134,6 +134,8 @@ export interface Summary {
   };
   readonly strategies: Readonly<Record<string, StrategySummary>>;
   readonly rollouts: number;
+  /** Asks that were sent to a second host since the first was slow; what the slower copy had made stands in `cancelled_tokens`. */
+  readonly hedged: number;
   readonly usage: Usage;
   readonly budget: { readonly given: BudgetAmounts; readonly spent: BudgetAmounts };
   readonly prefix: {

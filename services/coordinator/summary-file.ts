@@ -63,6 +63,7 @@ const summarySchema = z.object({
     }),
   ),
   rollouts: count,
+  hedged: count.default(0),
   usage,
   budget: z.object({ given: amounts, spent: amounts }),
   prefix: z.object({

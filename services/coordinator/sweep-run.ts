@@ -11,6 +11,7 @@ import type { Job, Report } from "../queue/job.ts";
 import type { OpenAsk } from "./backlog.ts";
 import type { SweepRun } from "./coordinator-api.ts";
 import { DecisionLog } from "./decision-log.ts";
+import { Hedges } from "./hedges.ts";
 import { PlacementNews } from "./placement-news.ts";
 import type { Decision } from "./scheduler/decision.ts";
 import type { TaskTree } from "./task-tree.ts";
@@ -52,6 +53,8 @@ export class Run implements SweepRun, JobOwner {
   readonly #timers: Timers;
   readonly #decisions: DecisionLog;
   readonly #news: PlacementNews;
+  /** Null where the sweep does not want it. */
+  readonly #hedges: Hedges | null;
   #isPassQueued = false;
   #state: SweepState = "running";
   /** Set once: how the rest of the sweep is to be settled. */
@@ -78,6 +81,8 @@ export class Run implements SweepRun, JobOwner {
     this.#timers = new Timers(clock);
     const decisionOptions = { clock, log, attempt: this.#attempt, limits: limits.decisions };
     this.#decisions = new DecisionLog(options.files.decisions, decisionOptions);
+    const rule = options.sweep.hedge;
+    this.#hedges = rule === null ? null : new Hedges(rule, limits.hedges, clock);
     const tell = (event: SweepEvent): void => this.#watchers.tell(event);
     this.#news = new PlacementNews({ clock, perSecondMax: limits.placedPerSecondMax, tell });
     this.#startedMs = clock.monotonicMs();
@@ -194,19 +199,23 @@ export class Run implements SweepRun, JobOwner {
   /** A report of a worker. Resolves once it needs no sending again. */
   accept(report: Report): Promise<void> {
     const task = this.#tasks.get(report.task);
-    const open = task?.asks.get(report.ask);
     if (this.#state === "interrupted") {
       return Promise.reject(
         new CoppiceError("unavailable", `sweep ${this.id} is interrupted; its journal is closed`),
       );
     }
-    if (task === undefined || open === undefined || this.#isOver) return Promise.resolve();
-    if (open.accepting !== null) return open.accepting;
-    if (!isAnswerTo(open.ask, report.result)) {
-      const found = `task ${report.task}, ask ${report.ask}: expected the answer to a ${open.ask.kind}, found a ${report.result.kind}`;
+    if (task === undefined || this.#isOver) return Promise.resolve();
+    const asked = task.asks.get(report.ask);
+    if (asked?.accepting === null && !isAnswerTo(asked.ask, report.result)) {
+      const found = `task ${report.task}, ask ${report.ask}: expected the answer to a ${asked.ask.kind}, found a ${report.result.kind}`;
       return Promise.reject(new CoppiceError("invalid_argument", `${found} from worker ${report.worker}`));
     }
+    const isAnswer = report.result.kind === "rollout";
+    const open = this.#settlement.addressee(task, { job: report.job, ask: report.ask, isAnswer });
+    if (open === undefined) return Promise.resolve();
+    if (open.accepting !== null) return open.accepting;
     if (isOutdated(report, open)) return Promise.resolve();
+    this.#hedges?.answered(task, open);
     this.#dispatch.answered(task, open, report);
     if (report.result.kind === "cancelled" && !open.isWithdrawn) return this.#handedBack(task, open);
     if (isOverrun(report, open)) this.#parts.log.warn({ ...report, result: null }, "host_overran");
@@ -218,7 +227,7 @@ export class Run implements SweepRun, JobOwner {
     const task = this.#tasks.get(job.task);
     if (task === undefined) return;
     for (const id of asks) {
-      const open = task.asks.get(id);
+      const open = this.#settlement.addressee(task, { job: job.id, ask: id, isAnswer: false });
       if (open === undefined || open.accepting !== null) continue;
       if (open.isWithdrawn) this.#settlement.assumeStopped(task, open);
       else task.returned(open);
@@ -229,7 +238,10 @@ export class Run implements SweepRun, JobOwner {
   givenUp(job: Job, asks: readonly string[], why: string): void {
     const task = this.#tasks.get(job.task);
     for (const id of asks) {
-      const open = task?.asks.get(id);
+      const open =
+        task === undefined
+          ? undefined
+          : this.#settlement.addressee(task, { job: job.id, ask: id, isAnswer: false });
       if (task === undefined || open === undefined || open.accepting !== null) continue;
       if (open.isWithdrawn) this.#settlement.assumeStopped(task, open);
       else this.#settlement.lose(task, open, { reason: "lost", message: `job ${job.id}: ${why}` });
@@ -259,6 +271,12 @@ export class Run implements SweepRun, JobOwner {
     void this.#writeMetrics();
     this.#timers.every(limits.statusMs, () => this.#watchers.tell({ kind: "status", status: this.status() }));
     this.#timers.every(limits.metricsMs, () => void this.#writeMetrics());
+    const hedges = this.#hedges;
+    if (hedges !== null) {
+      const hedge = (): void =>
+        hedges.look(this.#tasks.values(), (task, open) => this.#dispatch.hedge(task, open));
+      this.#timers.every(limits.hedges.everyMs, hedge);
+    }
     if (this.#sweep.budget.wallMs !== null) {
       const left = Math.max(0, this.#sweep.budget.wallMs - this.#elapsedMs);
       this.#timers.after(left, () => this.#cutRest("budget"));
@@ -391,6 +409,7 @@ export class Run implements SweepRun, JobOwner {
   #decided(tree: TaskTree, decision: Decision, asks: readonly OpenAsk[]): void {
     const { kind, host, reason } = decision;
     tree.task.opening ??= { kind, host, reason };
+    if (kind === "sent" || kind === "lent") this.#hedges?.sent(host, asks);
     this.#decisions.decided(tree, decision, asks);
     this.#news.decided(tree.task.id, decision);
   }

@@ -15,8 +15,18 @@ export interface Sweep {
   readonly budget: Budget;
   readonly seed: number;
   readonly deterministic: boolean;
+  /** Null: no ask is sent a second time. Always null where `deterministic` is. */
+  readonly hedge: HedgeRule | null;
   /** Absolute path of the run directory. */
   readonly output: string;
+}
+
+/** When an ask is sent to a second host, and how many may be. */
+export interface HedgeRule {
+  /** It waits so many times longer than nearly all of its like take at another host. */
+  readonly factor: number;
+  /** Of the asks that were answered, the share that may be sent a second time. */
+  readonly share: number;
 }
 
 /** One strategy of a sweep: every problem runs under every arm. */

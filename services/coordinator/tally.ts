@@ -26,6 +26,8 @@ export interface TaskTally {
   readonly verifications: number;
   /** Rollouts lost for good. */
   readonly losses: number;
+  /** Asks that were sent a second time; absent in a journal of a version that did not. */
+  readonly hedged?: number;
   /** Candidates with a verdict, and those that are correct: n and c of pass@k. */
   readonly judged: number;
   readonly correct: number;
@@ -68,6 +70,7 @@ export class Totals {
   rollouts = 0;
   verifications = 0;
   losses = 0;
+  hedged = 0;
   usage: Usage = NO_USAGE;
   readonly tasks = { completed: 0, exhausted: 0, failed: 0, cancelled: 0 };
 
@@ -85,6 +88,7 @@ export class Totals {
     this.rollouts += tally.rollouts;
     this.verifications += tally.verifications;
     this.losses += tally.losses;
+    this.hedged += tally.hedged ?? 0;
     this.usage = addUsage(this.usage, tally.usage);
   }
 
@@ -110,6 +114,7 @@ export class Totals {
       tasks: { total: run.total, ...this.tasks },
       strategies: Object.fromEntries(this.#sweep.arms.map((arm) => [arm.id, this.#armSummary(arm)])),
       rollouts: this.rollouts,
+      hedged: this.hedged,
       usage: this.usage,
       budget: run.budget,
       prefix: {

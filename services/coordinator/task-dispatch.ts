@@ -141,6 +141,28 @@ export class TaskDispatch implements TreeOwner {
     }));
   }
 
+  /** Sends an ask that is on its way to a second host too, where one has room and the budget has. @returns Whether it did. */
+  hedge(task: TaskRun, open: OpenAsk): boolean {
+    const { dispatcher, ledger, isSending, onDecision } = this.#options;
+    const tree = open.route.kind === "host" ? this.#trees.get(task)?.get(open.route) : undefined;
+    if (tree === undefined || open.job === null || !isSending()) return false;
+    return dispatcher.scheduler.hedge(leafKey(open.job, open.ask.id), (decision) => {
+      const reservation = ledger.reserve(worstOf(task, open));
+      if (reservation === null) return null;
+      const copy: OpenAsk = { ...open, reservation, isHedge: true };
+      const job = this.#dispatch(task, [copy], hostLane(decision.host), decision.age);
+      // The ask itself may be sent again: never as a job of the copy's name.
+      open.dispatches = copy.dispatches;
+      task.copies.add(copy);
+      onDecision(tree, decision, [copy]);
+      return {
+        key: leafKey(job, open.ask.id),
+        path: tree.pathOf(open.ask),
+        tokensMax: tokensMaxOf(task, open.ask),
+      };
+    });
+  }
+
   #touch(task: TaskRun, route: HostRoute, line: Backlog): void {
     const { dispatcher, id: sweep } = this.#options;
     const { scheduler } = dispatcher;

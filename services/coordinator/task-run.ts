@@ -55,6 +55,8 @@ export class TaskRun {
   readonly arm: Arm;
   readonly problem: Problem;
   readonly asks = new Map<AskId, OpenAsk>();
+  /** Second copies of asks (`Hedges`) that are not settled. */
+  readonly copies = new Set<OpenAsk>();
   readonly routes: Routes;
   readonly segments: TaskSegments;
   /** Where it was placed first; null until a host has it. */
@@ -70,6 +72,7 @@ export class TaskRun {
   #issued = 0;
   #verifications = 0;
   #losses = 0;
+  #hedged = 0;
   #isBudgetLost = false;
   #firstLoss: string | null = null;
   #refusal: string | null = null;
@@ -158,6 +161,11 @@ export class TaskRun {
    * @returns Asks that were withdrawn by it while a worker may hold them.
    */
   apply(entry: AnswerEntry | LossEntry | SpentEntry): readonly OpenAsk[] {
+    if (entry.kind === "spent" && entry.isHedge === true) {
+      this.#hedged += 1;
+      this.#usage = addUsage(this.#usage, cancelledUsage(entry.usage));
+      return [];
+    }
     const open = this.asks.get(entry.ask);
     if (open !== undefined && isShared(open) && entry.kind === "answer")
       this.#equals.answered(open.ask, entry);
@@ -215,6 +223,7 @@ export class TaskRun {
       rollouts: this.#rows.size,
       verifications: this.#verifications,
       losses: this.#losses,
+      hedged: this.#hedged,
       judged: judged.length,
       correct,
       estimates: estimateTask(this.arm.strategy, {
@@ -305,6 +314,7 @@ export class TaskRun {
         dispatches: 0,
         reservation: null,
         accepting: null,
+        isHedge: false,
       };
       this.#issued += 1;
       this.asks.set(ask.id, open);

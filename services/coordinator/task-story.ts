@@ -15,7 +15,8 @@ import { parseResult, type StoredResult } from "./run-rows/stored-row.ts";
 /** What came of one ask, in the order in which they were settled. */
 export interface AskEnd {
   readonly ask: string;
-  readonly end: "answered" | "lost" | "withdrawn";
+  /** `copy`: a second copy of the ask was stopped; the ask has an end of its own. */
+  readonly end: "answered" | "lost" | "withdrawn" | "copy";
   /** What kind of answer it had; null where it had none. */
   readonly answer: "rollout" | "verdict" | null;
   readonly verdict: "correct" | "incorrect" | "undecided" | null;
@@ -139,7 +140,7 @@ function endOf(entry: AskEntry): AskEnd {
   };
   const none = { answer: null, verdict: null, host: null, attempt: null, message: null, ...tokens };
   if (entry.kind === "loss") return { ask, end: "lost", ...none, message: entry.loss.message };
-  if (entry.kind === "spent") return { ask, end: "withdrawn", ...none };
+  if (entry.kind === "spent") return { ask, end: entry.isHedge === true ? "copy" : "withdrawn", ...none };
   const { result, host, attempt } = entry;
   const verdict = result.kind === "verdict" ? result.verdict : null;
   return { ask, end: "answered", ...none, answer: result.kind, verdict, host, attempt };

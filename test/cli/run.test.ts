@@ -55,7 +55,7 @@ describe("a sweep over records", () => {
   test("a resumed run may not become another sweep", async () => {
     const { status, said } = await run(place.path, "run", "--resume", "runs/replay", "--set", "seed=3");
     expect(status).toBe(1);
-    expect(said).toContain("--set seed=3: a run that is resumed may change budget and hosts only");
+    expect(said).toContain("--set seed=3: a run that is resumed may change budget, hosts, hedge only");
   });
 
   test("--json is one event per line, from started to done", async () => {

@@ -72,6 +72,7 @@ export function summaryWith(changes: Partial<Summary> = {}): Summary {
     tasks: { total: 144, completed: 144, exhausted: 0, failed: 0, cancelled: 0 },
     strategies: { "best-of-n": strategyWith(), beam: strategyWith({ pass_at_k: {} }), mcts: strategyWith() },
     rollouts: 768,
+    hedged: 0,
     usage: USAGE,
     budget: {
       given: { rollouts: null, completion_tokens: null, wall_ms: null },

@@ -42,6 +42,7 @@ describe("of equal asks", () => {
     dispatches: 0,
     reservation: null,
     accepting: null,
+    isHedge: false,
   });
   const [a, b, c] = ["0.0/1", "0.1/1", "0.2/1"].map(askOf) as [VerifyAsk, VerifyAsk, VerifyAsk];
   const answer: AnswerEntry = {

@@ -80,6 +80,7 @@ class TestRun implements SweepRun {
       tasks: { total: 5, completed: 5, exhausted: 0, failed: 0, cancelled: 0 },
       strategies: {},
       rollouts: this.rollouts,
+      hedged: 0,
       usage: UNKNOWN_USAGE,
       budget: { given: budget, spent: budget },
       prefix: { prompt_tokens: null, computed_tokens: null, unique_tokens: null, ratio: null },

@@ -90,6 +90,7 @@ export async function newSweep(given: Partial<Sweep> & Pick<Sweep, "arms">): Pro
     budget: NO_BUDGET,
     seed: 7,
     deterministic: false,
+    hedge: null,
     output: join(await mkdtemp(join(tmpdir(), "sweep-")), "run"),
     ...given,
   };

@@ -59,6 +59,7 @@ describe("a sweep file that is right", () => {
       },
       seed: 0,
       deterministic: false,
+      hedge: null,
       output: "/data/runs/demo",
     });
     expect(sweep.hosts).toMatchObject([{ engine: "embedded", id: "embedded", model_path: "/app/tiny.gguf" }]);
@@ -114,7 +115,7 @@ describe("a sweep file that is right", () => {
   test("written as resolved.yaml it is read back as the same sweep", () => {
     const hosts = `hosts: [{ engine: embedded }, { engine: sglang, url: "http://gpu1:8000", api_key_env: KEY }]\n`;
     const resolved = resolve(
-      `${GOOD}${hosts}seed: 7\ndeterministic: true\nprompt_template: "Q: {prompt}\\n\\nA:"\n`,
+      `${GOOD}${hosts}seed: 7\ndeterministic: false\nhedge: { factor: 3 }\nprompt_template: "Q: {prompt}\\n\\nA:"\n`,
     );
     const text = renderResolved(resolved.sweep, {
       problems: resolved.problems,
@@ -128,6 +129,7 @@ describe("a sweep file that is right", () => {
       shippedModelPath: "/other",
     });
     expect(again).toEqual(resolved);
+    expect(resolved.sweep.hedge).toEqual({ factor: 3, share: 0.02 });
     expect(parse(text)).toMatchObject({ version: "1.2.3", problems_sha256: "abc" });
   });
 
@@ -168,6 +170,16 @@ describe("what is wrong is told with its line", () => {
       "an unknown key at the top",
       `${GOOD}budgte: 1\n`,
       'sweep.yaml:10: budgte: unknown key; did you mean "budget"?',
+    ],
+    [
+      "hedging in a deterministic sweep",
+      `${GOOD}deterministic: true\nhedge: {}\n`,
+      "sweep.yaml:11: hedge: a deterministic sweep sends nothing twice",
+    ],
+    [
+      "a share of hedges that is none",
+      `${GOOD}hedge: { share: 2 }\n`,
+      "sweep.yaml:10: hedge.share: expected",
     ],
     [
       "parameters that are wrong together",

@@ -3,9 +3,9 @@ import type { Candidate } from "./placement.ts";
 
 /**
  * `placed`: a tree got its home host. `moved`: it got another one. `sent`: asks went to the tree's home. `lent`: asks went to
- * another host, the tree stays.
+ * another host, the tree stays. `hedged`: an ask that is on its way to one host went to another one too.
  */
-export type DecisionKind = "placed" | "moved" | "sent" | "lent";
+export type DecisionKind = "placed" | "moved" | "sent" | "lent" | "hedged";
 
 export type Reason =
   /** The host that can begin soonest. */
@@ -19,7 +19,9 @@ export type Reason =
   /** The tree's home is gone. */
   | "home-gone"
   /** The host ran dry, and computing the path there costs less than waiting at home. */
-  | "host-dry";
+  | "host-dry"
+  /** The ask waits much longer at its host than its like take elsewhere, and this host has room. */
+  | "host-slow";
 
 export interface Decision {
   readonly kind: DecisionKind;
@@ -38,6 +40,6 @@ export interface Decision {
   /** Tokens of the host's KV cache that are in use, and there are; null: unknown. */
   readonly pinnedTokens: number;
   readonly kvCapacityTokens: number | null;
-  /** Best first, at most three; of `placed`, `moved` and `lent`. */
+  /** Best first, at most three; of `placed`, `moved`, `lent` and `hedged`. */
   readonly considered: readonly Candidate[];
 }

@@ -185,6 +185,30 @@ export class Scheduler {
     this.#stirred.add(flight.host);
   }
 
+  /**
+   * Sends a leaf that is on its way to a second host too: of those with room where nothing waits, the one that begins soonest.
+   * @param send Carries it out; null: it may not be sent. @returns Whether it was sent.
+   */
+  hedge(key: string, send: (decision: Decision) => Leaf | null): boolean {
+    const flight = this.#flights.get(key);
+    if (flight === undefined) return false;
+    const { state, node } = flight;
+    const free = [...this.#hosts.values()].filter(
+      (host) => host !== flight.host && host.waiting === 0 && this.#hasRoom(host, state, node),
+    );
+    const considered = rank(
+      free.map((host) => this.#outlook.candidate(host, state, node)),
+      CONSIDERED_MAX,
+    );
+    const host = this.#hosts.get(considered[0]?.host ?? "");
+    if (host === undefined) return false;
+    const room = host.concurrency - host.inFlight;
+    const how = { kind: "hedged", reason: "host-slow", host, node, room, considered } as const;
+    const leaf = send(this.#decision(state, how));
+    if (leaf !== null) this.#launch(state, host, leaf);
+    return leaf !== null;
+  }
+
   get hosts(): readonly HostLoad[] {
     return [...this.#hosts.values()].map((host) => loadOf(host));
   }
@@ -337,6 +361,16 @@ export class Scheduler {
     for (const host of this.#hosts.values())
       if (host.isReady && isFit(host.facts, state.tree.needs))
         yield this.#outlook.candidate(host, state, node);
+  }
+
+  /** Whether it could begin with one more ask of the tree at once. */
+  #hasRoom(host: HostState, state: TreeState, node: NodeRef): boolean {
+    return (
+      host.isReady &&
+      host.inFlight < host.concurrency &&
+      isFit(host.facts, state.tree.needs) &&
+      this.#admission.kvRoom(host, state, node) > 0
+    );
   }
 
   /** The tree lives here from now on. */

@@ -16,6 +16,7 @@ export function checkMeaning(raw: unknown, { strategies, verifiers }: Catalogue)
     ...verifierOptions(raw, "process_verifier", verifiers),
     ...structures(raw),
     ...processVerifier(raw, strategies),
+    ...hedge(raw),
     ...parametersTogether(raw, strategies),
   ];
 }
@@ -36,6 +37,15 @@ function equalNames(raw: unknown, key: "strategies" | "hosts"): readonly Complai
       { path: [key, i], message: `is called "${name}" like ${key}.${first}; give one of them another id` },
     ];
   });
+}
+
+/** What a copy costs depends on time, and with it where a budget ends: on another cluster other rows would come out. */
+function hedge(raw: unknown): readonly Complaint[] {
+  const given = valueAt(raw, ["hedge"]);
+  if (given === undefined || given === null || valueAt(raw, ["deterministic"]) !== true) return [];
+  const message =
+    "a deterministic sweep sends nothing twice: what that costs depends on time; leave one of the two out";
+  return [{ path: ["hedge"], message }];
 }
 
 function template(raw: unknown): readonly Complaint[] {

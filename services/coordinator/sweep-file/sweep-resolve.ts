@@ -50,6 +50,7 @@ export function resolveSweep(file: SweepFile, options: ResolveOptions): Resolved
     budget: toBudget(file.budget),
     seed: file.seed,
     deterministic: file.deterministic,
+    hedge: file.hedge,
     output: options.output ?? resolve(directory, file.output ?? `runs/${name}`),
   };
   return {
@@ -164,6 +165,7 @@ export function renderResolved(sweep: Sweep, origin: ResolvedOrigin): string {
     allocate: "uniform",
     seed: sweep.seed,
     deterministic: sweep.deterministic,
+    hedge: sweep.hedge,
     output: sweep.output,
   };
   return stringify(file, { aliasDuplicateObjects: false, lineWidth: 110 });

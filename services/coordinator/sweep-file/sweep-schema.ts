@@ -64,6 +64,8 @@ export const HOST_DEFAULTS = {
   },
 } as const;
 
+export const HEDGE_DEFAULTS = { factor: 2, share: 0.02 } as const;
+
 /** Names of arms and hosts stand in file names, lanes and labels. */
 const NAME = /^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/;
 const SEED_MAX = 0x7fffffff;
@@ -280,6 +282,22 @@ const budget = section(
   { later: LATER_BUDGETS },
 );
 
+const hedge = section({
+  factor: z
+    .number()
+    .min(1)
+    .default(HEDGE_DEFAULTS.factor)
+    .describe(
+      "Sent again when it waits so many times longer than nearly all of its like take at another host",
+    ),
+  share: z
+    .number()
+    .gt(0)
+    .max(1)
+    .default(HEDGE_DEFAULTS.share)
+    .describe("Of the answered asks, the share that may be sent a second time"),
+});
+
 const inlineProblem = z.looseObject({});
 
 /** One arm: the strategy's declared parameters, and what every arm may say. */
@@ -369,6 +387,10 @@ export function sweepSchema({ strategies, verifiers }: Catalogue) {
     allocate: z.enum(["uniform"], { error: choiceError(["uniform"], LATER_ALLOCATORS) }).default("uniform"),
     seed: z.int().min(0).max(SEED_MAX).default(0),
     deterministic: z.boolean().default(false),
+    hedge: hedge
+      .nullable()
+      .default(null)
+      .describe("Sends a second time what waits too long; null: nothing is"),
     output: filledText.optional(),
     version: text.optional().describe("In a resolved sweep: the version of the program that wrote it"),
     problems_sha256: text
