@@ -37,7 +37,7 @@ function entry(n: number): JournalEntry {
       meanLogprob: null,
     },
     usage: { promptTokens: 100, cachedTokens: 90, completionTokens: 400 },
-    charge: { rollouts: 1, completionTokens: 400 },
+    charge: { rollouts: 1, completionTokens: 400, totalTokens: 500, verifierTokens: 0, usdMicros: 0 },
     host: "h1",
     attempt: 1,
     startedMs: 0,

@@ -6,7 +6,7 @@ import { NO_TOKENS } from "../queue/job.ts";
 import type { Prefix, VerifyAsk } from "../search/program.ts";
 import type { OpenAsk } from "./backlog.ts";
 import type { AnswerEntry } from "./journal-entry.ts";
-import { NOTHING } from "./ledger.ts";
+import { NOTHING } from "./amount.ts";
 
 /** An ask with the answer of an equal one. */
 export interface Echo {

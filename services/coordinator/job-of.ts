@@ -3,7 +3,6 @@ import { createHash } from "node:crypto";
 import type { Job, Sampling } from "../queue/job.ts";
 import type { SampleOptions } from "../search/program.ts";
 import type { OpenAsk } from "./backlog.ts";
-import { NOTHING, type Amount } from "./ledger.ts";
 import type { TaskRun } from "./task-run.ts";
 
 /** Siblings, at least one, as one job. Retains the segments that it names, through the task. */
@@ -48,13 +47,8 @@ export function jobOf(
   };
 }
 
-/** The most that an ask can cost: what the ledger reserves for it. */
-export function worstOf(task: TaskRun, { ask }: Pick<OpenAsk, "ask">): Amount {
-  if (ask.kind === "verify") return NOTHING;
-  return { rollouts: 1, completionTokens: samplingOf(task.arm.sampling, ask.options).maxTokens };
-}
-
-function samplingOf(base: Sampling, options: SampleOptions): Sampling {
+/** The arm's sampling with what the program said of this ask over it. */
+export function samplingOf(base: Sampling, options: SampleOptions): Sampling {
   return {
     ...base,
     temperature: options.temperature ?? base.temperature,

@@ -2,11 +2,11 @@
 import type { AttemptUsage, RolloutResult, VerdictResult } from "../queue/job.ts";
 import type { Loss } from "../search/program.ts";
 import { CoppiceError } from "../runtime/errors.ts";
-import type { Amount } from "./ledger.ts";
+import type { Amount } from "./amount.ts";
 import type { TaskTally } from "./tally.ts";
 
 /** Raised when the meaning of an entry changes; a journal of another format is refused. */
-export const JOURNAL_FORMAT = 2;
+export const JOURNAL_FORMAT = 3;
 
 /** What must be equal for the journal to mean the same thing. */
 export interface JournalHeader {

@@ -1,76 +1,122 @@
 /**
- * The ledger: the account of a sweep's budget. The worst case of an ask is reserved before it is dispatched, and the
- * reservation becomes a charge (what it really cost) when the ask is answered, or is released.
+ * The ledger: the account of a sweep's budget, with one for each arm and each open task in it. The worst case of an ask is
+ * reserved before it is dispatched, in all three at once; the reservation becomes a charge (what it really cost) when the ask is
+ * answered, or is released. O(units) for each ask, whatever the number of tasks.
  *
- * Invariant I3: reserved + charged never passes the budget, in any unit. It holds because `reserve` is the only way up
- * and a charge is cut to its reservation: an engine that claims to have made more tokens than it was allowed is a lying
- * host, and is not believed (the runner logs it).
+ * Invariants: (1) I3: reserved + charged never passes a ceiling, in any unit of any account. It holds because `reserve` is the
+ * only way up and a charge is cut to its reservation: an engine that claims to have made more tokens than it was allowed is a
+ * lying host, and is not believed (the runner logs it). (2) I6: the account of a task is kept from its first mention until `close`.
+ * (3) A sweep's charges are the sum of its arms', closed tasks included.
  */
-import type { Budget } from "./sweep.ts";
+import { type Amount, type Ceilings, eachUnit, NOTHING, tighterOf, type Unit, UNITS } from "./amount.ts";
+import type { Arm, Sweep } from "./sweep.ts";
 
-/** What one ask may cost at most, or did cost. */
-export interface Amount {
-  readonly rollouts: number;
-  readonly completionTokens: number;
+/** Whose ceiling it is. */
+export type Holder = "sweep" | "arm" | "task";
+
+/** A ceiling that leaves no room for something, and never will. */
+export interface Shortage {
+  readonly holder: Holder;
+  readonly unit: Unit;
+  readonly ceiling: number;
+  readonly charged: number;
+  readonly worst: number;
 }
+
+/** The accounts that an ask of one task draws on. Only the ledger looks inside. */
+export type TaskAccount = readonly [task: Account, arm: Account, sweep: Account];
 
 /** Held by an ask from its dispatch to its answer. Settling one twice is a programmer error. */
 export interface Reservation {
+  readonly account: TaskAccount;
   readonly worst: Amount;
   isOpen: boolean;
 }
 
-export const NOTHING: Amount = { rollouts: 0, completionTokens: 0 };
-
 export class Ledger {
-  readonly #budget: Budget;
-  #charged = { rollouts: 0, completionTokens: 0 };
-  #reserved = { rollouts: 0, completionTokens: 0 };
+  readonly #sweep: Account;
+  readonly #arms: ReadonlyMap<string, { readonly account: Account; readonly perTask: Ceilings }>;
+  readonly #tasks = new Map<string, TaskAccount>();
 
-  constructor(budget: Budget) {
-    this.#budget = budget;
+  constructor({
+    budget,
+    arms,
+  }: Pick<Sweep, "budget"> & { readonly arms: readonly Pick<Arm, "id" | "budget">[] }) {
+    this.#sweep = new Account("sweep", budget);
+    this.#arms = new Map(
+      arms.map(({ id, budget: own }) => [
+        id,
+        { account: new Account("arm", own), perTask: tighterOf(budget.perTask, own.perTask) },
+      ]),
+    );
   }
 
+  /** Of the whole sweep. */
   get charged(): Amount {
-    return this.#charged;
+    return this.#sweep.charged;
   }
 
+  /** Of the whole sweep. */
   get reserved(): Amount {
-    return this.#reserved;
+    return this.#sweep.reserved;
+  }
+
+  chargedTo(arm: string): Amount {
+    return this.#arm(arm).account.charged;
+  }
+
+  /** Tasks with an account. */
+  get openTasks(): number {
+    return this.#tasks.size;
+  }
+
+  /** The account of a task, with what was restored to it. */
+  accountOf(task: string, arm: string): TaskAccount {
+    let account = this.#tasks.get(task);
+    if (account === undefined) {
+      const own = this.#arm(arm);
+      account = [new Account("task", own.perTask), own.account, this.#sweep];
+      this.#tasks.set(task, account);
+    }
+    return account;
+  }
+
+  /** The task is over: nothing is reserved for it any more. Its charges stay with its arm and its sweep. */
+  close(task: string): void {
+    this.#tasks.delete(task);
   }
 
   /** Null when it does not fit now. */
-  reserve(worst: Amount): Reservation | null {
-    if (this.fitting(worst, 1) === 0) return null;
-    this.#reserved.rollouts += worst.rollouts;
-    this.#reserved.completionTokens += worst.completionTokens;
-    return { worst, isOpen: true };
+  reserve(account: TaskAccount, worst: Amount): Reservation | null {
+    if (this.fitting(account, worst, 1) === 0) return null;
+    for (const each of account) each.reserve(worst);
+    return { account, worst, isOpen: true };
   }
 
   /** How many reservations of `worst` fit now, up to `max`. */
-  fitting(worst: Amount, max: number): number {
-    const free = (limit: number | null, used: number, each: number): number =>
-      limit === null || each === 0 ? max : Math.floor((limit - used) / each);
-    const { rollouts, completionTokens } = this.#budget;
-    const byRollouts = free(rollouts, this.#charged.rollouts + this.#reserved.rollouts, worst.rollouts);
-    const tokens = this.#charged.completionTokens + this.#reserved.completionTokens;
-    return Math.max(0, Math.min(max, byRollouts, free(completionTokens, tokens, worst.completionTokens)));
+  fitting(account: TaskAccount, worst: Amount, max: number): number {
+    return account.reduce((least, each) => each.fitting(worst, least), max);
   }
 
-  /** Whether it would fit if nothing else were in flight; if not, waiting is in vain. */
-  canEverFit(worst: Amount): boolean {
-    const { rollouts, completionTokens } = this.#budget;
-    if (rollouts !== null && this.#charged.rollouts + worst.rollouts > rollouts) return false;
-    return (
-      completionTokens === null || this.#charged.completionTokens + worst.completionTokens <= completionTokens
-    );
+  /** Why it would not fit even if nothing else were in flight: waiting is in vain then. Null: it would. */
+  shortage(account: TaskAccount, worst: Amount): Shortage | null {
+    for (const each of account) {
+      const found = each.shortage(worst);
+      if (found !== null) return found;
+    }
+    return null;
+  }
+
+  /** Whether it would fit if nothing else were in flight. */
+  canEverFit(account: TaskAccount, worst: Amount): boolean {
+    return this.shortage(account, worst) === null;
   }
 
   /** Turns a reservation into a charge; what was not used flows back. */
   charge(reservation: Reservation, cost: Amount): void {
-    this.#close(reservation);
-    this.#charged.rollouts += Math.min(cost.rollouts, reservation.worst.rollouts);
-    this.#charged.completionTokens += Math.min(cost.completionTokens, reservation.worst.completionTokens);
+    if (!reservation.isOpen) throw new Error("a reservation is settled once");
+    reservation.isOpen = false;
+    for (const each of reservation.account) each.settle(reservation.worst, cost);
   }
 
   release(reservation: Reservation): void {
@@ -78,15 +124,61 @@ export class Ledger {
   }
 
   /** A charge that an earlier attempt at the run already made; read from the journal. */
-  restore(cost: Amount): void {
-    this.#charged.rollouts += cost.rollouts;
-    this.#charged.completionTokens += cost.completionTokens;
+  restore(account: TaskAccount, cost: Amount): void {
+    for (const each of account) each.restore(cost);
   }
 
-  #close(reservation: Reservation): void {
-    if (!reservation.isOpen) throw new Error("a reservation is settled once");
-    reservation.isOpen = false;
-    this.#reserved.rollouts -= reservation.worst.rollouts;
-    this.#reserved.completionTokens -= reservation.worst.completionTokens;
+  #arm(id: string): { readonly account: Account; readonly perTask: Ceilings } {
+    const arm = this.#arms.get(id);
+    if (arm === undefined) throw new Error(`no arm ${id} in this sweep`);
+    return arm;
+  }
+}
+
+class Account {
+  readonly charged: Record<Unit, number> = eachUnit(() => 0);
+  readonly reserved: Record<Unit, number> = eachUnit(() => 0);
+  readonly #holder: Holder;
+  readonly #ceilings: readonly (readonly [Unit, number])[];
+
+  constructor(holder: Holder, ceilings: Ceilings) {
+    this.#holder = holder;
+    this.#ceilings = UNITS.flatMap((unit) => {
+      const ceiling = ceilings[unit];
+      return ceiling === null ? [] : [[unit, ceiling] as const];
+    });
+  }
+
+  fitting(worst: Amount, max: number): number {
+    let least = max;
+    for (const [unit, ceiling] of this.#ceilings) {
+      if (worst[unit] === 0) continue;
+      const free = ceiling - this.charged[unit] - this.reserved[unit];
+      least = Math.min(least, Math.floor(free / worst[unit]));
+    }
+    return Math.max(0, least);
+  }
+
+  shortage(worst: Amount): Shortage | null {
+    for (const [unit, ceiling] of this.#ceilings) {
+      if (worst[unit] === 0 || this.charged[unit] + worst[unit] <= ceiling) continue;
+      return { holder: this.#holder, unit, ceiling, charged: this.charged[unit], worst: worst[unit] };
+    }
+    return null;
+  }
+
+  reserve(worst: Amount): void {
+    for (const unit of UNITS) this.reserved[unit] += worst[unit];
+  }
+
+  settle(worst: Amount, cost: Amount): void {
+    for (const unit of UNITS) {
+      this.reserved[unit] -= worst[unit];
+      this.charged[unit] += Math.min(cost[unit], worst[unit]);
+    }
+  }
+
+  restore(cost: Amount): void {
+    for (const unit of UNITS) this.charged[unit] += cost[unit];
   }
 }

@@ -49,7 +49,7 @@ export class Past {
 
   constructor(sweep: Sweep) {
     this.totals = new Totals(sweep);
-    this.ledger = new Ledger(sweep.budget);
+    this.ledger = new Ledger(sweep);
   }
 
   get elapsedMs(): number {
@@ -62,6 +62,7 @@ export class Past {
         this.totals.add(entry.tally);
         this.settled.add(entry.ordinal);
         this.entries.delete(entry.task);
+        this.ledger.close(entry.task);
         this.rolloutsEnd = entry.rolloutsEnd;
         this.resultsEnd = entry.resultsEnd;
         return;
@@ -74,7 +75,7 @@ export class Past {
       case "answer":
       case "spent":
       case "loss":
-        this.ledger.restore(entry.charge);
+        this.ledger.restore(this.ledger.accountOf(entry.task, armOf(entry.task)), entry.charge);
         break;
       case "sweep":
         throw new CoppiceError("data_loss", "journal: expected one header, found a second");
@@ -83,4 +84,9 @@ export class Past {
     if (known === undefined) this.entries.set(entry.task, [entry]);
     else known.push(entry);
   }
+}
+
+/** The arm of a task, by the task's id (`taskId`): no arm's id has a slash. */
+function armOf(task: string): string {
+  return task.slice(0, task.indexOf("/"));
 }

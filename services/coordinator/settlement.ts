@@ -9,9 +9,9 @@ import { NO_TOKENS, UNKNOWN_TOKENS } from "../queue/job.ts";
 import type { OpenAsk } from "./backlog.ts";
 import { addressee, type Word } from "./hedges.ts";
 import type { LossEntry } from "./journal-entry.ts";
-import { NOTHING } from "./ledger.ts";
+import { NOTHING } from "./amount.ts";
 import type { Past, TaskEntry } from "./past.ts";
-import { costOf } from "./report-entry.ts";
+import { endOf } from "./report-entry.ts";
 import type { RunFiles } from "./run-files.ts";
 import type { RunParts } from "./run-parts.ts";
 import type { SettledState } from "./tally.ts";
@@ -108,15 +108,19 @@ export class Settlement {
   /** It will have no answer. */
   lose(task: TaskRun, open: OpenAsk, loss: LossEntry["loss"]): void {
     const cost =
-      loss.reason === "budget" ? { usage: NO_TOKENS, charge: NOTHING } : costOf(open, UNKNOWN_TOKENS);
+      loss.reason === "budget" ? { usage: NO_TOKENS, charge: NOTHING } : this.#unknownEnd(task, open);
     this.settleUntold(task, open, { kind: "loss", task: task.id, ask: open.ask.id, loss, ...cost });
   }
 
   /** Nobody will say what a withdrawn ask had cost: the worst is charged (I3). */
   assumeStopped(task: TaskRun, open: OpenAsk): void {
     const hedge = open.isHedge ? ({ isHedge: true } as const) : {};
-    const cost = costOf(open, UNKNOWN_TOKENS);
-    this.settleUntold(task, open, { kind: "spent", task: task.id, ask: open.ask.id, ...hedge, ...cost });
+    const end = this.#unknownEnd(task, open);
+    this.settleUntold(task, open, { kind: "spent", task: task.id, ask: open.ask.id, ...hedge, ...end });
+  }
+
+  #unknownEnd({ prices }: TaskRun, open: OpenAsk): ReturnType<typeof endOf> {
+    return endOf(open, UNKNOWN_TOKENS, { prices, isAccepted: false });
   }
 
   /** Nobody wants these any more, nor second copies of them; workers may hold them. */
@@ -149,6 +153,10 @@ export class Settlement {
       if (this.#owner.cutShort === "budget") task.outOfBudget();
       this.withdraw(task, task.cancel());
     }
+    // Who cancels does not wait for workers to say what they had done: what is in flight is charged as the worst.
+    if (this.#owner.cutShort === "cancelled")
+      for (const open of [...task.asks.values(), ...task.copies])
+        if (open.accepting === null) this.assumeStopped(task, open);
     this.#settleIfDone(task);
   }
 
@@ -169,8 +177,7 @@ export class Settlement {
   }
 
   #settleIfDone(task: TaskRun): void {
-    const isDone =
-      task.isEnded && (task.asks.size + task.copies.size === 0 || this.#owner.cutShort === "cancelled");
+    const isDone = task.isEnded && task.asks.size + task.copies.size === 0;
     if (!isDone || this.#settling.has(task) || this.#owner.isOver) return;
     this.#settling.add(task);
     this.#dispatch.over(task);
@@ -193,6 +200,7 @@ export class Settlement {
       ...ends,
     });
     this.#past.totals.add(tally);
+    this.#past.ledger.close(task.id);
     this.#openedMs.delete(task);
     this.letGo(task);
     const verdict = task.selectedVerdict;

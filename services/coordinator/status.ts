@@ -16,9 +16,13 @@ export interface Usage {
   readonly retried_tokens: number | null;
 }
 
+/** In a budget's units, as a file has them: null is no ceiling where it is given, unknown where it is spent. */
 export interface BudgetAmounts {
   readonly rollouts: number | null;
   readonly completion_tokens: number | null;
+  readonly total_tokens: number | null;
+  readonly verifier_tokens: number | null;
+  readonly usd: number | null;
   readonly wall_ms: number | null;
 }
 

@@ -20,7 +20,14 @@ const usage = z.object({
   cancelled_tokens: known,
   retried_tokens: known,
 });
-const amounts = z.object({ rollouts: known, completion_tokens: known, wall_ms: known });
+const amounts = z.object({
+  rollouts: known,
+  completion_tokens: known,
+  total_tokens: known,
+  verifier_tokens: known,
+  usd: known,
+  wall_ms: known,
+});
 const states = { completed: count, exhausted: count, failed: count, cancelled: count };
 const byK = z.record(z.string(), z.object({ mean: share, low: share, high: share, problems: count }));
 

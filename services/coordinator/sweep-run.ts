@@ -19,7 +19,8 @@ import type { JobOwner } from "./scheduler/dispatcher.ts";
 import type { ElapsedEntry, OrderEntry } from "./journal-entry.ts";
 import type { Past } from "./past.ts";
 import { tryRenderPrompt } from "./sweep-file/prompt-template.ts";
-import { budgetLoss, entryOf, isAnswerTo, isOutdated, isOverrun } from "./report-entry.ts";
+import { isOverrun } from "./ask-cost.ts";
+import { budgetLoss, entryOf, isAnswerTo, isOutdated } from "./report-entry.ts";
 import { RunFiles } from "./run-files.ts";
 import type { RunParts } from "./run-parts.ts";
 import type { Summary, SweepEvent, SweepState, SweepStatus } from "./status.ts";
@@ -101,7 +102,7 @@ export class Run implements SweepRun, JobOwner {
       ledger: options.past.ledger,
       owner: this,
       isSending: () => this.#state === "running",
-      outOfBudget: (task, open) => this.#settlement.lose(task, open, budgetLoss(options.past.ledger.charged)),
+      outOfBudget: (task, open, shortage) => this.#settlement.lose(task, open, budgetLoss(shortage)),
       onMissing: (message) => this.notice(message),
       onDecision: (tree, decision, asks) => this.#decided(tree, decision, asks),
     });
@@ -218,8 +219,8 @@ export class Run implements SweepRun, JobOwner {
     this.#hedges?.answered(task, open);
     this.#dispatch.answered(task, open, report);
     if (report.result.kind === "cancelled" && !open.isWithdrawn) return this.#handedBack(task, open);
-    if (isOverrun(report, open)) this.#parts.log.warn({ ...report, result: null }, "host_overran");
-    open.accepting = this.#settlement.settle(task, open, entryOf(report, open));
+    if (isOverrun(open, report.usage)) this.#parts.log.warn({ ...report, result: null }, "host_overran");
+    open.accepting = this.#settlement.settle(task, open, entryOf(report, open, task.prices));
     return open.accepting;
   }
 
@@ -330,6 +331,7 @@ export class Run implements SweepRun, JobOwner {
       routes: this.#routes.get(arm) ?? new Routes(this.#sweep, arm),
       sweepSeed: this.#sweep.seed,
       isDeterministic: this.#sweep.deterministic,
+      prices: this.#sweep.prices,
       retain: (segment) => this.#parts.segments.retain(segment),
     });
     this.#tasks.set(task.id, task);

@@ -1,6 +1,8 @@
 /** A snapshot of a sweep that runs, put together from the parts that know. */
 import type { Dispatcher } from "./scheduler/dispatcher.ts";
-import type { Amount, Ledger } from "./ledger.ts";
+import type { Amount } from "./amount.ts";
+import { amountsIn } from "./unit-keys.ts";
+import type { Ledger } from "./ledger.ts";
 import type { SweepState, SweepStatus } from "./status.ts";
 import type { Budget, Sweep } from "./sweep.ts";
 import type { Totals } from "./tally.ts";
@@ -54,12 +56,8 @@ export function statusOf(
 
 export function budgetOf(budget: Budget, charged: Amount, elapsedMs: number): SweepStatus["budget"] {
   return {
-    given: { rollouts: budget.rollouts, completion_tokens: budget.completionTokens, wall_ms: budget.wallMs },
-    spent: {
-      rollouts: charged.rollouts,
-      completion_tokens: charged.completionTokens,
-      wall_ms: Math.round(elapsedMs),
-    },
+    given: { ...amountsIn(budget), wall_ms: budget.wallMs },
+    spent: { ...amountsIn(charged), wall_ms: Math.round(elapsedMs) },
   };
 }
 

@@ -1,6 +1,8 @@
 /** A sweep as the coordinator believes it: parsed at the edge by `sweep-file.ts`, complete, every default filled in. */
 import type { Sampling, VerifierSpec } from "../queue/job.ts";
 import type { Strategy } from "../search/strategy.ts";
+import type { Ceilings } from "./amount.ts";
+import type { Prices } from "./prices.ts";
 
 export interface Sweep {
   readonly name: string;
@@ -13,6 +15,8 @@ export interface Sweep {
   readonly verifier: VerifierSpec;
   readonly processVerifier: VerifierSpec | null;
   readonly budget: Budget;
+  /** Null: nothing has a price. */
+  readonly prices: Prices | null;
   readonly seed: number;
   readonly deterministic: boolean;
   /** Null: no ask is sent a second time. Always null where `deterministic` is. */
@@ -37,12 +41,18 @@ export interface Arm {
   readonly parameters: Readonly<Record<string, unknown>>;
   /** The sweep's sampling with the arm's own `sampling` over it. */
   readonly sampling: Sampling;
+  /** For all tasks of the arm together, and for each of them, beside what the sweep allows. */
+  readonly budget: ArmBudget;
 }
 
-/** Hard ceilings for the whole sweep; null is no ceiling. */
-export interface Budget {
-  readonly rollouts: number | null;
-  readonly completionTokens: number | null;
+/** Hard ceilings; null is no ceiling. */
+export interface ArmBudget extends Ceilings {
+  /** For each task. */
+  readonly perTask: Ceilings;
+}
+
+/** The same for the whole sweep, and for what only a sweep as a whole uses. */
+export interface Budget extends ArmBudget {
   readonly wallMs: number | null;
 }
 

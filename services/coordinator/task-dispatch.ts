@@ -6,8 +6,9 @@
  */
 import type { Report, RolloutResult } from "../queue/job.ts";
 import type { Backlog, OpenAsk } from "./backlog.ts";
-import { jobOf, worstOf } from "./job-of.ts";
-import type { Ledger } from "./ledger.ts";
+import { worstOf } from "./ask-cost.ts";
+import { jobOf } from "./job-of.ts";
+import type { Ledger, Shortage } from "./ledger.ts";
 import { describeRoute, type HostRoute, type Routes, type VerifierRoute } from "./routes.ts";
 import type { Decision } from "./scheduler/decision.ts";
 import { type Dispatcher, hostLane, type JobOwner, leafKey, verifierLane } from "./scheduler/dispatcher.ts";
@@ -29,7 +30,7 @@ export interface TaskDispatchOptions {
   /** Whether asks may be sent at all now. */
   readonly isSending: () => boolean;
   /** The budget has no room for this ask and never will have. */
-  readonly outOfBudget: (task: TaskRun, open: OpenAsk) => void;
+  readonly outOfBudget: (task: TaskRun, open: OpenAsk, shortage: Shortage) => void;
   /** Told once of each kind of host that asks wait for and nobody offers. */
   readonly onMissing: (message: string) => void;
   /** Told of each thing that was decided about a task's tree, and the asks that were sent by it. */
@@ -130,8 +131,7 @@ export class TaskDispatch implements TreeOwner {
       if (line.size > 0) this.#held.add(tree);
       return [];
     }
-    const asks = line.takeSiblings(fitting);
-    for (const open of asks) open.reservation ??= this.#options.ledger.reserve(worstOf(task, open));
+    const asks = this.#reserved(tree, line.takeSiblings(fitting));
     const job = this.#dispatch(task, asks, hostLane(decision.host), decision.age);
     onDecision(tree, decision, asks);
     return asks.map(({ ask }) => ({
@@ -147,7 +147,7 @@ export class TaskDispatch implements TreeOwner {
     const tree = open.route.kind === "host" ? this.#trees.get(task)?.get(open.route) : undefined;
     if (tree === undefined || open.job === null || !isSending()) return false;
     return dispatcher.scheduler.hedge(leafKey(open.job, open.ask.id), (decision) => {
-      const reservation = ledger.reserve(worstOf(task, open));
+      const reservation = ledger.reserve(ledger.accountOf(task.id, task.arm.id), worstOf(task, open));
       if (reservation === null) return null;
       const copy: OpenAsk = { ...open, reservation, isHedge: true };
       const job = this.#dispatch(task, [copy], hostLane(decision.host), decision.age);
@@ -183,13 +183,26 @@ export class TaskDispatch implements TreeOwner {
     const { ledger, outOfBudget } = this.#options;
     for (let head = line.head(); head !== null; head = line.head()) {
       // One that was dispatched before holds its reservation already.
-      if (head.ask.kind === "verify" || head.reservation !== null) return max;
+      if (head.reservation !== null) return max;
+      const account = ledger.accountOf(task.id, task.arm.id);
       const worst = worstOf(task, head);
-      const fitting = ledger.fitting(worst, max);
-      if (fitting > 0 || ledger.canEverFit(worst)) return fitting;
-      for (const open of line.takeSiblings(1)) outOfBudget(task, open);
+      const fitting = ledger.fitting(account, worst, max);
+      const shortage = fitting > 0 ? null : ledger.shortage(account, worst);
+      if (shortage === null) return fitting;
+      for (const open of line.takeSiblings(1)) outOfBudget(task, open, shortage);
     }
     return 0;
+  }
+
+  /** Those of the asks that have a reservation now, the first at least; verifications of longer paths may need more than it. */
+  #reserved({ task, line }: TaskTree, asks: readonly OpenAsk[]): readonly OpenAsk[] {
+    const { ledger } = this.#options;
+    const account = ledger.accountOf(task.id, task.arm.id);
+    return asks.filter((open) => {
+      open.reservation ??= ledger.reserve(account, worstOf(task, open));
+      if (open.reservation === null) line.push(open);
+      return open.reservation !== null;
+    });
   }
 
   #fillVerifier(task: TaskRun, { verifier }: VerifierRoute, line: Backlog): void {

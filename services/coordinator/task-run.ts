@@ -17,6 +17,8 @@ import type { AnswerEntry, LossEntry, SpentEntry } from "./journal-entry.ts";
 import { rolloutLine, type RolloutRow } from "./rollout-row.ts";
 import type { Route, Routes } from "./routes.ts";
 import { estimateTask } from "./task-estimates.ts";
+import type { Prices } from "./prices.ts";
+import { PromptBound } from "./prompt-bound.ts";
 import type { Arm, Problem } from "./sweep.ts";
 import type { Opening, Usage } from "./status.ts";
 import { TaskSegments } from "./task-segments.ts";
@@ -41,6 +43,8 @@ export interface TaskRunOptions {
   readonly routes: Routes;
   readonly sweepSeed: number;
   readonly isDeterministic: boolean;
+  /** Of the sweep. */
+  readonly prices: Prices | null;
   /** Called once per segment that the task's jobs may name. */
   readonly retain: (segment: Segment) => void;
 }
@@ -59,6 +63,7 @@ export class TaskRun {
   readonly copies = new Set<OpenAsk>();
   readonly routes: Routes;
   readonly segments: TaskSegments;
+  readonly prices: Prices | null;
   /** Where it was placed first; null until a host has it. */
   opening: Opening | null = null;
   readonly #search: Search;
@@ -69,6 +74,7 @@ export class TaskRun {
   /** Answers that the search holds back until their turn (`deterministic`): they become rows when they are told. */
   readonly #arrived = new Map<AskId, { readonly open: OpenAsk; readonly entry: AnswerEntry }>();
   readonly #knownTokens = new Map<Prefix, number>();
+  readonly #promptBound = new PromptBound();
   #issued = 0;
   #verifications = 0;
   #losses = 0;
@@ -85,6 +91,7 @@ export class TaskRun {
     this.arm = options.arm;
     this.problem = options.problem;
     this.routes = options.routes;
+    this.prices = options.prices;
     this.#sweepSeed = options.sweepSeed;
     const root = rootPrefix(options.prompt);
     this.segments = new TaskSegments({
@@ -148,6 +155,11 @@ export class TaskRun {
   /** Tokens of a path, prompt included, as hosts have counted them; null where none did. */
   tokensUntil(prefix: Prefix): number | null {
     return this.#knownTokens.get(prefix) ?? null;
+  }
+
+  /** Tokens of a path as a prompt, at most. */
+  promptTokensMax(prefix: Prefix): number {
+    return this.#promptBound.of(prefix);
   }
 
   /** The job that carried this ask is gone from its lane; the ask is asked again. */
@@ -400,6 +412,8 @@ export class TaskRun {
    */
   #countUnique(prefix: Prefix, entry: AnswerEntry, continued: Prefix): void {
     const { promptTokens, completionTokens } = entry.usage;
+    if (promptTokens !== null) this.#promptBound.counted(prefix, promptTokens);
+    if (completionTokens !== null) this.#promptBound.sampled(continued, completionTokens);
     if (promptTokens === null || completionTokens === null) {
       this.#uniqueTokens = null;
       return;

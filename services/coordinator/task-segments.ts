@@ -55,11 +55,16 @@ export class TaskSegments {
    * What a verifier is shown of a path. A path behind a prompt that the program wrote is shown to the sweep's verifiers as
    * what was said behind it, of the problem's own prompt.
    */
-  candidateOf({ role, prefix }: VerifyAsk): readonly SegmentId[] {
-    const path = this.of(prefix);
-    const isAsItStands = role === "likelihood" || role === "tool";
-    if (isAsItStands || prefix.depth + 1 === path.length) return path;
-    return [...this.of(this.#options.root), ...path.slice(1)];
+  candidateOf(ask: VerifyAsk): readonly SegmentId[] {
+    const { root } = this.#options;
+    const path = this.of(ask.prefix);
+    return isAsItStands(ask) ? path : [...this.of(root), ...path.slice(1)];
+  }
+
+  /** The same as texts: its prompt, and what was written behind that. */
+  judgedTexts(ask: VerifyAsk): { readonly prompt: string; readonly text: string } {
+    const [first, ...rest] = pathOf(ask.prefix).map(({ text }) => text);
+    return { prompt: isAsItStands(ask) ? (first ?? "") : this.#options.root.text, text: rest.join("") };
   }
 
   /** The content address of a prefix's text alone: how records find it again, whatever tokens an engine made of it. */
@@ -90,6 +95,11 @@ export class TaskSegments {
     const isWhole = result?.kind === "rollout" && result.tokens !== undefined && result.text === text;
     return isWhole ? { text, tokens: result.tokens } : { text };
   }
+}
+
+/** Whether a path is shown with the prompt that it begins with. */
+function isAsItStands({ role, prefix }: VerifyAsk): boolean {
+  return role === "likelihood" || role === "tool" || prefix.depth + 1 === pathOf(prefix).length;
 }
 
 /** The pieces of a prefix, root first. */

@@ -1,7 +1,7 @@
 /** The asks of one task that go to hosts of one model, as the scheduler sees them: a tree of prefixes. */
 import type { Ask, Prefix } from "../search/program.ts";
 import type { Backlog } from "./backlog.ts";
-import { worstOf } from "./job-of.ts";
+import { completionTokensMax } from "./ask-cost.ts";
 import type { HostRoute } from "./routes.ts";
 import type { Decision } from "./scheduler/decision.ts";
 import type { PathPiece } from "./scheduler/prefix-tree.ts";
@@ -88,5 +88,5 @@ export function treeKind(sweep: string, arm: string, { model }: HostRoute): stri
 
 /** A verification makes no text worth counting. */
 export function tokensMaxOf(task: TaskRun, ask: Ask): number {
-  return ask.kind === "verify" ? 1 : worstOf(task, { ask }).completionTokens;
+  return Math.max(1, completionTokensMax(task, ask));
 }

@@ -3,6 +3,7 @@ import { progressLine } from "../../services/cli/progress-line.ts";
 import { createProgress, progressMode } from "../../services/cli/progress.ts";
 import { createTestShell } from "./shell.ts";
 import { statusWith, USAGE } from "./status.ts";
+import { NO_CEILINGS, NOTHING_SPENT } from "../support/budget.ts";
 
 describe("the line", () => {
   test("says solved, rollouts, tokens, cached share, what is in flight, and when it may end", () => {
@@ -17,9 +18,12 @@ describe("the line", () => {
   });
 
   test("the scarcest budget counts, for what is left and for the end", () => {
-    const given = { rollouts: 2_468, completion_tokens: 20_000, wall_ms: null };
+    const given = { ...NO_CEILINGS, rollouts: 2_468, completion_tokens: 20_000 };
     const status = statusWith({
-      budget: { given, spent: { rollouts: 1_234, completion_tokens: 2_000, wall_ms: 60_000 } },
+      budget: {
+        given,
+        spent: { ...NOTHING_SPENT, rollouts: 1_234, completion_tokens: 2_000, wall_ms: 60_000 },
+      },
     });
     expect(progressLine(status, { tokensPerSecond: null })).toContain(
       "budget 50% left | 1m 00s | ETA 1m 00s",

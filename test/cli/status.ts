@@ -6,6 +6,7 @@ import type {
   SweepStatus,
   Usage,
 } from "../../services/coordinator/status.ts";
+import { NO_CEILINGS, NOTHING_SPENT } from "../support/budget.ts";
 
 export const USAGE: Usage = {
   prompt_tokens: 1_000,
@@ -28,8 +29,8 @@ export function statusWith(changes: Partial<SweepStatus> = {}): SweepStatus {
     verifications: 1_000,
     usage: USAGE,
     budget: {
-      given: { rollouts: null, completion_tokens: null, wall_ms: null },
-      spent: { rollouts: 1_234, completion_tokens: 2_000, wall_ms: 60_000 },
+      given: NO_CEILINGS,
+      spent: { ...NOTHING_SPENT, rollouts: 1_234, completion_tokens: 2_000, wall_ms: 60_000 },
     },
     in_flight: 32,
     failures: 0,
@@ -75,8 +76,8 @@ export function summaryWith(changes: Partial<Summary> = {}): Summary {
     hedged: 0,
     usage: USAGE,
     budget: {
-      given: { rollouts: null, completion_tokens: null, wall_ms: null },
-      spent: { rollouts: 768, completion_tokens: 2_000, wall_ms: 1 },
+      given: NO_CEILINGS,
+      spent: { ...NOTHING_SPENT, rollouts: 768, completion_tokens: 2_000, wall_ms: 1 },
     },
     prefix: { prompt_tokens: 0, computed_tokens: 0, unique_tokens: 0, ratio: null },
     wall_ms: 1,

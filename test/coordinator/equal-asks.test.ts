@@ -22,6 +22,7 @@ import {
   startInProcess,
 } from "../support/in-process.ts";
 import { createSeededDriver } from "../support/seeded-driver.ts";
+import { NOTHING } from "../../services/coordinator/amount.ts";
 
 describe("of equal asks", () => {
   const prefix = rootPrefix("p").extend("a");
@@ -51,7 +52,7 @@ describe("of equal asks", () => {
     ask: a.id,
     result: { kind: "verdict", verdict: "undecided", score: 0.5, answer: null, reason: "r" },
     usage: { promptTokens: 9, cachedTokens: 3, completionTokens: 1 },
-    charge: { rollouts: 0, completionTokens: 0 },
+    charge: NOTHING,
     host: "h",
     attempt: 1,
     startedMs: 1,

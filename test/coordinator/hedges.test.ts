@@ -4,6 +4,7 @@ import type { OpenAsk } from "../../services/coordinator/backlog.ts";
 import type { SweepRun } from "../../services/coordinator/coordinator-api.ts";
 import { Durations } from "../../services/coordinator/durations.ts";
 import { addressee } from "../../services/coordinator/hedges.ts";
+import { Ledger } from "../../services/coordinator/ledger.ts";
 import type { Summary, SweepEvent } from "../../services/coordinator/status.ts";
 import type { HedgeRule, Sweep } from "../../services/coordinator/sweep.ts";
 import { readTaskStory } from "../../services/coordinator/task-story.ts";
@@ -20,6 +21,7 @@ import {
   startInProcess,
   type InProcess,
 } from "../support/in-process.ts";
+import { amount, NO_ARM_BUDGET } from "../support/budget.ts";
 import { createSeededDriver } from "../support/seeded-driver.ts";
 
 const EAGER: HedgeRule = { factor: 1, share: 1 };
@@ -210,7 +212,9 @@ describe("a word about an ask that was sent twice", () => {
   beforeEach(() => {
     const route = { kind: "verifier", verifier: "none" } as const;
     const sent = { ask, route, issued: 0, isWithdrawn: false, dispatches: 1, accepting: null };
-    const reservation = () => ({ worst: { rollouts: 1, completionTokens: 9 }, isOpen: true });
+    const ledger = new Ledger({ budget: NO_BUDGET, arms: [{ id: "a", budget: NO_ARM_BUDGET }] });
+    const reservation = () =>
+      ledger.reserve(ledger.accountOf("a/p", "a"), amount({ rollouts: 1, completionTokens: 9 }));
     open = { ...sent, job: "first", reservation: reservation(), isHedge: false };
     copy = { ...sent, job: "second", reservation: reservation(), isHedge: true };
     task = { asks: new Map([[ask.id, open]]), copies: new Set([copy]) };

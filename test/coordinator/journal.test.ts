@@ -10,6 +10,7 @@ import {
   type JournalEntry,
   type JournalHeader,
 } from "../../services/coordinator/journal-entry.ts";
+import { NOTHING } from "../../services/coordinator/amount.ts";
 
 const header: JournalHeader = {
   kind: "sweep",
@@ -23,7 +24,7 @@ const header: JournalHeader = {
 
 const FREE = {
   usage: { promptTokens: 0, cachedTokens: 0, completionTokens: 0 },
-  charge: { rollouts: 0, completionTokens: 0 },
+  charge: NOTHING,
 };
 
 function loss(n: number): JournalEntry {

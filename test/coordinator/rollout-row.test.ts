@@ -3,6 +3,7 @@ import { type RolloutRow, rolloutLine } from "../../services/coordinator/rollout
 import { NO_TOKENS } from "../../services/queue/job.ts";
 import type { Prefix } from "../../services/search/program.ts";
 import { rootPrefix } from "../../services/search/search.ts";
+import { amount } from "../support/budget.ts";
 
 const PLACE = { task: "t/p", problem: "p", strategy: "t", seed: 1, prefix: null };
 
@@ -24,7 +25,7 @@ function lineOf(prefix: Prefix, judged: (end: Prefix) => Prefix | null, meanLogp
       ask: "0/1",
       result,
       usage: NO_TOKENS,
-      charge: { rollouts: 1, completionTokens: 0 },
+      charge: amount({ rollouts: 1 }),
       host: "h",
       attempt: 1,
       startedMs: 0,

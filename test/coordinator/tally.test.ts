@@ -6,6 +6,7 @@ import { addUsage, cancelledUsage, NO_USAGE, rolloutUsage } from "../../services
 import type { Candidate, Selection, Verdict } from "../../services/search/program.ts";
 import { rootPrefix } from "../../services/search/search.ts";
 import { arm, newSweep } from "../support/in-process.ts";
+import { NO_CEILINGS, NOTHING_SPENT } from "../support/budget.ts";
 
 const KNOWN = { promptTokens: 10, cachedTokens: 4, completionTokens: 7 };
 const RUN = {
@@ -13,8 +14,8 @@ const RUN = {
   state: "completed",
   total: 3,
   budget: {
-    given: { rollouts: null, completion_tokens: null, wall_ms: null },
-    spent: { rollouts: 0, completion_tokens: 0, wall_ms: 0 },
+    given: NO_CEILINGS,
+    spent: NOTHING_SPENT,
   },
   wallMs: 1,
 } as const;

@@ -12,6 +12,7 @@ import { createRandom } from "../../services/runtime/random.ts";
 import { connectRpc, serveRpc } from "../../services/runtime/rpc.ts";
 import type { RpcServer } from "../../services/runtime/rpc.ts";
 import { TestDesk } from "../conformance/link.ts";
+import { NO_CEILINGS } from "../support/budget.ts";
 
 const UNKNOWN_USAGE = {
   prompt_tokens: null,
@@ -49,8 +50,8 @@ class TestRun implements SweepRun {
       verifications: 2 ** 40,
       usage: { ...UNKNOWN_USAGE, prompt_tokens: 31, cached_tokens: 0 },
       budget: {
-        given: { rollouts: 0, completion_tokens: null, wall_ms: null },
-        spent: { rollouts: 0, completion_tokens: null, wall_ms: 12 },
+        given: { ...NO_CEILINGS, rollouts: 0, usd: 0.25 },
+        spent: { ...NO_CEILINGS, rollouts: 0, verifier_tokens: 5, usd: 0.000_001, wall_ms: 12 },
       },
       in_flight: 3,
       failures: 0,
@@ -72,7 +73,7 @@ class TestRun implements SweepRun {
 
   end(): Summary {
     this.state = "completed";
-    const budget = { rollouts: null, completion_tokens: null, wall_ms: null };
+    const budget = NO_CEILINGS;
     const summary: Summary = {
       name: "game24",
       version: "0.1.0",

@@ -6,7 +6,7 @@ import { createCoordinator } from "../../services/coordinator/coordinator.ts";
 import type { Coordinator } from "../../services/coordinator/coordinator-api.ts";
 import type { RunLimits } from "../../services/coordinator/run-parts.ts";
 import type { DispatchLimits } from "../../services/coordinator/scheduler/dispatcher.ts";
-import type { Arm, Budget, Problem, Sweep } from "../../services/coordinator/sweep.ts";
+import type { Arm, Problem, Sweep } from "../../services/coordinator/sweep.ts";
 import { createLocalLink } from "../../services/link/local-link.ts";
 import { createMemoryLanes } from "../../services/queue/memory-lanes.ts";
 import { systemClock } from "../../services/runtime/clock.ts";
@@ -19,6 +19,9 @@ import type { Driver } from "../../workers/rollout/driver.ts";
 import { startRolloutWorker, type RolloutWorker } from "../../workers/rollout/rollout-worker.ts";
 import { createVerifierPool } from "../../workers/verify/pool.ts";
 import { startVerificationWorker } from "../../workers/verify/verification-worker.ts";
+import { NO_ARM_BUDGET, NO_BUDGET } from "./budget.ts";
+
+export { NO_BUDGET } from "./budget.ts";
 
 const clock = systemClock;
 
@@ -68,10 +71,14 @@ export function arm(strategy: string | Strategy, parameters: Readonly<Record<str
   const sampling = { temperature: 0.8, topP: 1, topK: 0, minP: 0, maxTokens: 48, stop: [] };
   // Tests give parameters of the strategy that they name.
   const complete = withDefaults(found.parameters, parameters as never);
-  return createArm({ id: found.name, strategy: found, parameters: complete, sampling });
+  return createArm({
+    id: found.name,
+    strategy: found,
+    parameters: complete,
+    sampling,
+    budget: NO_ARM_BUDGET,
+  });
 }
-
-export const NO_BUDGET: Budget = { rollouts: null, completionTokens: null, wallMs: null };
 
 export async function newSweep(given: Partial<Sweep> & Pick<Sweep, "arms">): Promise<Sweep> {
   return {
@@ -88,6 +95,7 @@ export async function newSweep(given: Partial<Sweep> & Pick<Sweep, "arms">): Pro
       negative: " bad",
     },
     budget: NO_BUDGET,
+    prices: null,
     seed: 7,
     deterministic: false,
     hedge: null,

@@ -133,6 +133,39 @@ describe("a sweep file that is right", () => {
     expect(parse(text)).toMatchObject({ version: "1.2.3", problems_sha256: "abc" });
   });
 
+  test("budgets and prices become whole units, and are written as they were given", () => {
+    const budgets = edited(
+      "budget: { rollouts: 100, wall: 2h }",
+      `budget: { usd: 12.5, verifier_tokens: 9, wall: 2h, per_task: { rollouts: 8, usd: 0.02 } }
+prices: { prompt: 0.15, cached: 0.075, completion: 0.6, gpu_hour: 2.49 }`,
+    ).replace(
+      "best-of-n, n: 4",
+      "best-of-n, n: 4, budget: { total_tokens: 5000, per_task: { rollouts: 4 } }",
+    );
+    const { sweep, problems } = resolve(budgets);
+    expect(sweep.budget).toMatchObject({
+      rollouts: null,
+      verifierTokens: 9,
+      usdMicros: 12_500_000,
+      wallMs: 7_200_000,
+      perTask: { rollouts: 8, usdMicros: 20_000, totalTokens: null },
+    });
+    expect(sweep.prices).toEqual({
+      prompt: 150_000,
+      cached: 75_000,
+      completion: 600_000,
+      verifier: 0,
+      gpuHour: 2_490_000,
+    });
+    expect(sweep.arms[0]?.budget).toMatchObject({ totalTokens: 5_000, perTask: { rollouts: 4 } });
+    expect(sweep.arms[1]?.budget.perTask.rollouts).toBeNull();
+    const origin = { problems, version: "1", problemsSha256: "abc", modules: "by-path" } as const;
+    expect(resolve(renderResolved(sweep, origin)).sweep).toEqual(sweep);
+    expect(resolve(`${GOOD}prices: { prompt: 3 }\n`).sweep.prices).toMatchObject({
+      cached: 3_000_000,
+    });
+  });
+
   test("named texts are read as they stand, in their order, and written so", () => {
     const nodes = `{ plan: "{prompt} Plan:", answer: "{plan} Answer:" }`;
     const { sweep, problems } = resolve(
@@ -247,9 +280,44 @@ describe("what is wrong is told with its line", () => {
       'sweep.yaml:9: budget.wall: expected a duration such as "90s" or "2h", found "soon"',
     ],
     [
-      "a budget of another version",
+      "a budget in dollars where nothing has a price",
       edited("wall: 2h", "usd: 40"),
-      "sweep.yaml:9: budget.usd: not available in this version; available: rollouts, completion_tokens, wall",
+      'sweep.yaml:9: budget.usd: expected a price above 0 under the key "prices", found none',
+    ],
+    [
+      "a task's dollars where nothing has a price",
+      `${edited("best-of-n, n: 4", "best-of-n, budget: { per_task: { usd: 1 } }")}prices: { prompt: 0 }\n`,
+      'sweep.yaml:5: strategies.0.budget.per_task.usd: expected a price above 0 under the key "prices", found none',
+    ],
+    [
+      "a fraction of a token",
+      edited("wall: 2h", "per_task: { total_tokens: 0.5 }"),
+      "sweep.yaml:9: budget.per_task.total_tokens: expected a whole number, found 0.5",
+    ],
+    [
+      "less than a millionth of a dollar",
+      `${edited("wall: 2h", "usd: 0")}prices: { completion: 1 }\n`,
+      "sweep.yaml:9: budget.usd: expected at least 0.000001, found 0",
+    ],
+    [
+      "a unit that no budget has",
+      edited("best-of-n, n: 4", "best-of-n, budget: { tokens: 9 }"),
+      "sweep.yaml:5: strategies.0.budget.tokens: unknown key; known: rollouts, completion_tokens, total_tokens,",
+    ],
+    [
+      "a wall for one arm",
+      edited("best-of-n, n: 4", "best-of-n, budget: { wall: 1h }"),
+      "sweep.yaml:5: strategies.0.budget.wall: unknown key",
+    ],
+    [
+      "a price below zero",
+      `${GOOD}prices: { prompt: -1 }\n`,
+      "sweep.yaml:10: prices.prompt: expected at least 0, found -1",
+    ],
+    [
+      "a price of a thing that has none",
+      `${GOOD}prices: { promt: 1 }\n`,
+      'sweep.yaml:10: prices.promt: unknown key; did you mean "prompt"?',
     ],
     [
       "a verifier whose options contradict one another",

@@ -24,7 +24,9 @@ import { damagedRow, type StoredResult } from "../run-rows/stored-row.ts";
 import { candidateText, type StoredTask } from "../run-rows/stored-task.ts";
 import { renderPrompt } from "../sweep-file/prompt-template.ts";
 import { renderResolved } from "../sweep-file/sweep-resolve.ts";
+import { UNLIMITED } from "../amount.ts";
 import type { Arm, Sweep } from "../sweep.ts";
+import { amountsIn } from "../unit-keys.ts";
 import type { Summary } from "../status.ts";
 import { Totals } from "../tally.ts";
 import { AgreementTotals } from "./agreement.ts";
@@ -152,12 +154,12 @@ class Scorer {
       state: settled === total ? "completed" : "interrupted",
       total,
       budget: {
-        given: {
-          rollouts: budget.rollouts,
-          completion_tokens: budget.completionTokens,
-          wall_ms: budget.wallMs,
+        given: { ...amountsIn(budget), wall_ms: budget.wallMs },
+        // What is read again says nothing of prompts that were answered and not kept, or of what the run had paid.
+        spent: {
+          ...amountsIn({ ...UNLIMITED, rollouts, completionTokens: usage.completion_tokens }),
+          wall_ms: Math.round(wallMs),
         },
-        spent: { rollouts, completion_tokens: usage.completion_tokens, wall_ms: Math.round(wallMs) },
       },
       wallMs,
     });

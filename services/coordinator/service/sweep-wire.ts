@@ -8,6 +8,7 @@ import {
 } from "../../../proto/gen/coppice/v1/status_pb.ts";
 import type {
   BudgetAmounts as WireAmounts,
+  BudgetAmountsSchema,
   Opening as WireOpening,
   SweepEvent as WireEvent,
   SweepEventSchema,
@@ -257,20 +258,27 @@ function usageFromWire(wire: WireUsage | undefined): Usage {
   };
 }
 
-function amountsToWire(
-  amounts: BudgetAmounts,
-): Partial<Record<"rollouts" | "completionTokens" | "wallMs", bigint>> {
-  return knownWholes({
-    rollouts: amounts.rollouts,
-    completionTokens: amounts.completion_tokens,
-    wallMs: amounts.wall_ms,
-  });
+function amountsToWire(amounts: BudgetAmounts): MessageInitShape<typeof BudgetAmountsSchema> {
+  const { usd } = amounts;
+  return {
+    ...knownWholes({
+      rollouts: amounts.rollouts,
+      completionTokens: amounts.completion_tokens,
+      totalTokens: amounts.total_tokens,
+      verifierTokens: amounts.verifier_tokens,
+      wallMs: amounts.wall_ms,
+    }),
+    ...(usd === null ? {} : { usd }),
+  };
 }
 
 function amountsFromWire(wire: WireAmounts | undefined): BudgetAmounts {
   return {
     rollouts: known(wire?.rollouts),
     completion_tokens: known(wire?.completionTokens),
+    total_tokens: known(wire?.totalTokens),
+    verifier_tokens: known(wire?.verifierTokens),
+    usd: wire?.usd ?? null,
     wall_ms: known(wire?.wallMs),
   };
 }

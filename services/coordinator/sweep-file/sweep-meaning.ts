@@ -17,6 +17,7 @@ export function checkMeaning(raw: unknown, { strategies, verifiers }: Catalogue)
     ...structures(raw),
     ...processVerifier(raw, strategies),
     ...hedge(raw),
+    ...pricelessDollars(raw),
     ...parametersTogether(raw, strategies),
   ];
 }
@@ -96,6 +97,27 @@ function processVerifier(raw: unknown, strategies: Catalogue["strategies"]): rea
     const message = `${strategy.name} scores partial paths: the sweep needs the key "process_verifier" beside "verifier"`;
     return [{ path: ["strategies", i], message }];
   });
+}
+
+/** A ceiling in dollars means nothing where nothing has a price. */
+function pricelessDollars(raw: unknown): readonly Complaint[] {
+  const prices = valueAt(raw, ["prices"]);
+  const isPriced =
+    typeof prices === "object" &&
+    prices !== null &&
+    Object.values(prices).some((price) => typeof price === "number" && price > 0);
+  if (isPriced) return [];
+  const budgets: readonly KeyPath[] = [
+    ["budget"],
+    ...listAt(raw, "strategies").map((_, i) => ["strategies", i, "budget"]),
+  ];
+  return budgets
+    .flatMap((path) => [
+      [...path, "usd"],
+      [...path, "per_task", "usd"],
+    ])
+    .filter((path) => valueAt(raw, path) !== undefined)
+    .map((path) => ({ path, message: 'expected a price above 0 under the key "prices", found none' }));
 }
 
 function parametersTogether(raw: unknown, strategies: Catalogue["strategies"]): readonly Complaint[] {

@@ -1,8 +1,8 @@
 /** A checked sweep file completed into a `Sweep`, and written again as `resolved.yaml`, from which a run is resumed. */
 import { basename, resolve } from "node:path";
 import { stringify } from "yaml";
-import { parseDurationMs } from "../../runtime/duration.ts";
 import { needsOf } from "../routes.ts";
+import { fromArmBudget, fromBudget, fromPrices, toArmBudget, toBudget, toPrices } from "./budget-file.ts";
 import { fromSampling, toSampling } from "./sampling-file.ts";
 import {
   type ArmFile,
@@ -11,7 +11,7 @@ import {
   type HostFile,
   type SweepFile,
 } from "./sweep-schema.ts";
-import type { Arm, Budget, HostSpec, Sweep } from "../sweep.ts";
+import type { Arm, HostSpec, Sweep } from "../sweep.ts";
 
 /** The model that is shipped with the project: the name under which a sweep asks for it. */
 export const SHIPPED_MODEL = "game24-tiny";
@@ -48,6 +48,7 @@ export function resolveSweep(file: SweepFile, options: ResolveOptions): Resolved
     verifier: file.verifier,
     processVerifier: file.process_verifier ?? null,
     budget: toBudget(file.budget),
+    prices: toPrices(file.prices),
     seed: file.seed,
     deterministic: file.deterministic,
     hedge: file.hedge,
@@ -66,7 +67,8 @@ function resolveArm(arm: ArmFile, sampling: SweepFile["sampling"], strategies: C
   const overrides = Object.entries(arm.sampling ?? {}).filter(([, value]) => value !== undefined);
   const parameters = Object.fromEntries(declared);
   const own = toSampling({ ...sampling, ...Object.fromEntries(overrides) });
-  return createArm({ id: arm.id ?? strategy.name, strategy, parameters, sampling: own });
+  const budget = toArmBudget(arm.budget);
+  return createArm({ id: arm.id ?? strategy.name, strategy, parameters, sampling: own, budget });
 }
 
 /** An arm whose rollouts say what its strategy needs to know of them. `parameters` are complete. */
@@ -77,14 +79,6 @@ export function createArm(arm: Arm): Arm {
     ...(arm.strategy.extendsRollouts ? { tokens: true } : {}),
   };
   return { ...arm, sampling: { ...arm.sampling, ...wanted } };
-}
-
-function toBudget({ rollouts, completion_tokens, wall }: SweepFile["budget"]): Budget {
-  return {
-    rollouts: rollouts ?? null,
-    completionTokens: completion_tokens ?? null,
-    wallMs: typeof wall === "string" ? parseDurationMs(wall) : (wall ?? null),
-  };
 }
 
 function resolveHosts(file: SweepFile, directory: string, shippedModelPath: string): readonly HostSpec[] {
@@ -151,17 +145,21 @@ export function renderResolved(sweep: Sweep, origin: ResolvedOrigin): string {
     hosts: sweep.hosts,
     prompt_template: sweep.promptTemplate,
     sampling: fromSampling(sweep.sampling),
-    strategies: sweep.arms.map(({ id, strategy, parameters, sampling }) => {
+    strategies: sweep.arms.map(({ id, strategy, parameters, sampling, budget }) => {
       const called = origin.modules === "by-path" ? strategy.module?.path : undefined;
-      return { strategy: called ?? strategy.name, id, ...parameters, sampling: fromSampling(sampling) };
+      const own = fromArmBudget(budget);
+      return {
+        strategy: called ?? strategy.name,
+        id,
+        ...parameters,
+        sampling: fromSampling(sampling),
+        ...(Object.keys(own).length === 0 ? {} : { budget: own }),
+      };
     }),
     verifier: sweep.verifier,
     ...(sweep.processVerifier === null ? {} : { process_verifier: sweep.processVerifier }),
-    budget: withoutNulls({
-      rollouts: sweep.budget.rollouts,
-      completion_tokens: sweep.budget.completionTokens,
-      wall: sweep.budget.wallMs,
-    }),
+    budget: fromBudget(sweep.budget),
+    ...(sweep.prices === null ? {} : { prices: fromPrices(sweep.prices) }),
     allocate: "uniform",
     seed: sweep.seed,
     deterministic: sweep.deterministic,
@@ -169,10 +167,4 @@ export function renderResolved(sweep: Sweep, origin: ResolvedOrigin): string {
     output: sweep.output,
   };
   return stringify(file, { aliasDuplicateObjects: false, lineWidth: 110 });
-}
-
-function withoutNulls(
-  record: Readonly<Record<string, number | null>>,
-): Readonly<Record<string, number | null>> {
-  return Object.fromEntries(Object.entries(record).filter(([, value]) => value !== null));
 }

@@ -44,7 +44,7 @@ export type DeclaredOption =
   | { readonly type: "boolean"; readonly default: boolean; readonly about: string }
   | { readonly type: "text"; readonly default: string | null; readonly about: string };
 
-const LATER_BUDGETS = ["gpu_seconds", "usd", "gpu_hours", "prompt_tokens", "verifier_tokens"];
+const LATER_BUDGETS = ["gpu_seconds"];
 const LATER_ALLOCATORS = ["stop-on-verified", "agreement", "marginal", "halving"];
 
 /** What hosts get when the sweep does not say. A null context is what the model was trained for. */
@@ -69,6 +69,9 @@ export const HEDGE_DEFAULTS = { factor: 2, share: 0.02 } as const;
 /** Names of arms and hosts stand in file names, lanes and labels. */
 const NAME = /^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/;
 const SEED_MAX = 0x7fffffff;
+/** In millionths of a dollar it is still a whole number that is exact, and times a price too. */
+const USD_MAX = 1_000_000;
+const USD_MIN = 0.000_001;
 
 /** A map with these keys and no others; the message of a key too many has one line per key, in their order. */
 function section<S extends z.core.$ZodLooseShape>(
@@ -277,10 +280,30 @@ const wall = z
     }
   });
 
-const budget = section(
-  { rollouts: count.optional(), completion_tokens: count.optional(), wall: wall.optional() },
-  { later: LATER_BUDGETS },
-);
+const dollars = z.number().min(USD_MIN).max(USD_MAX);
+
+/** What can be limited of a task, of an arm and of a sweep. */
+const ceilings = {
+  rollouts: count.optional(),
+  completion_tokens: count.optional().describe("Sampled by rollouts"),
+  total_tokens: count.optional().describe("Prompt and completion tokens of rollouts"),
+  verifier_tokens: count.optional().describe("Prompt and completion tokens of verifiers that ask a model"),
+  usd: dollars.optional().describe("By `prices`"),
+};
+const perTask = section(ceilings).describe("Ceilings for each task").optional();
+const armBudget = section({ ...ceilings, per_task: perTask });
+const budget = section({ ...ceilings, wall: wall.optional(), per_task: perTask }, { later: LATER_BUDGETS });
+
+const price = z.number().min(0).max(USD_MAX);
+const prices = section({
+  prompt: price.default(0).describe("USD for a million prompt tokens"),
+  cached: price
+    .optional()
+    .describe("USD for a million prompt tokens that the host took from its cache; as `prompt` when absent"),
+  completion: price.default(0).describe("USD for a million completion tokens"),
+  verifier: price.default(0).describe("USD for a million tokens of verifiers that ask a model"),
+  gpu_hour: price.default(0).describe("USD for an hour of one GPU"),
+});
 
 const hedge = section({
   factor: z
@@ -306,6 +329,7 @@ export function armSchema(called: string, strategy: Strategy) {
     strategy: z.literal(called),
     id: name.optional(),
     sampling: samplingOverride.optional(),
+    budget: armBudget.optional().describe("Ceilings for all tasks of this arm together"),
     ...optionSchemas(strategy.parameters),
   });
 }
@@ -361,6 +385,7 @@ export type ArmFile = Readonly<Record<string, unknown>> & {
   readonly strategy: string;
   readonly id?: string | undefined;
   readonly sampling?: z.output<typeof samplingOverride> | undefined;
+  readonly budget?: z.output<typeof armBudget> | undefined;
 };
 
 /** The whole file. `resolved.yaml` says a little more: what it was made by, and from. */
@@ -384,6 +409,7 @@ export function sweepSchema({ strategies, verifiers }: Catalogue) {
     verifier: verifierSchema(verifiers),
     process_verifier: verifierSchema(verifiers).optional(),
     budget: budget.prefault({}),
+    prices: prices.optional().describe("What tokens and GPUs cost"),
     allocate: z.enum(["uniform"], { error: choiceError(["uniform"], LATER_ALLOCATORS) }).default("uniform"),
     seed: z.int().min(0).max(SEED_MAX).default(0),
     deterministic: z.boolean().default(false),
