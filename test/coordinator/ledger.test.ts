@@ -172,10 +172,10 @@ class Naive {
     this.held = [];
   }
 
-  #add({ task, arm }: Omit<Charge, "cost">, amount: Amount, sign: 1 | -1): void {
+  #add({ task, arm }: Omit<Charge, "cost">, by: Amount, sign: 1 | -1): void {
     for (const name of ["", arm, task]) {
       const used = this.of(name) as Record<Unit, number>;
-      for (const unit of UNITS) used[unit] += sign * amount[unit];
+      for (const unit of UNITS) used[unit] += sign * by[unit];
     }
   }
 }
