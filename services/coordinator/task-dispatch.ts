@@ -41,8 +41,11 @@ export class TaskDispatch implements TreeOwner {
   readonly #options: TaskDispatchOptions;
   readonly #missing = new Set<string>();
   readonly #trees = new Map<TaskRun, Map<HostRoute, TaskTree>>();
-  /** Tasks with asks that wait for verifiers off the hosts. */
-  readonly #verifying = new Set<TaskRun>();
+  /** Tasks with asks that wait for verifiers off the hosts, and how many. */
+  readonly #verifying = new Map<TaskRun, number>();
+  /** Verifiers that asks have ever waited for. */
+  readonly #verifiers = new Set<string>();
+  #waitingVerifications = 0;
   /** Those that could not send for want of budget, or since nothing may be sent. */
   readonly #held = new Set<TaskTree>();
   readonly #estimate = new TokenEstimate();
@@ -62,31 +65,52 @@ export class TaskDispatch implements TreeOwner {
 
   /** Verifications that wait for a verifier off the hosts. */
   get waitingVerifications(): number {
-    let count = 0;
-    for (const task of this.#verifying)
-      for (const [route, line] of task.waiting()) if (route.kind === "verifier") count += line.size;
-    return count;
+    return this.#waitingVerifications;
   }
 
   /** The task has asks waiting that it had not before. */
   stir(task: TaskRun): void {
+    let verifications = 0;
     for (const [route, line] of task.waiting()) {
-      if (route.kind === "host") this.#touch(task, route, line);
-      else this.#verifying.add(task);
+      if (route.kind === "host") {
+        this.#touch(task, route, line);
+      } else {
+        verifications += line.size;
+        this.#verifiers.add(route.verifier);
+      }
     }
+    this.#setVerifying(task, verifications);
   }
 
   /** Fills the lanes of verifiers, oldest task first. */
   fillVerifiers(): void {
-    for (const task of [...this.#verifying].toSorted((a, b) => a.ordinal - b.ordinal)) {
+    if (this.#verifying.size === 0 || !this.#hasVerifierRoom()) return;
+    for (const task of [...this.#verifying.keys()].toSorted((a, b) => a.ordinal - b.ordinal)) {
       let left = 0;
       for (const [route, line] of task.waiting()) {
         if (route.kind !== "verifier") continue;
         this.#fillVerifier(task, route, line);
         left += line.size;
       }
-      if (left === 0) this.#verifying.delete(task);
+      this.#setVerifying(task, left);
+      if (!this.#hasVerifierRoom()) return;
     }
+  }
+
+  /** One that nobody offers counts as room: whoever waits for it is told so. */
+  #hasVerifierRoom(): boolean {
+    const { dispatcher } = this.#options;
+    for (const verifier of this.#verifiers) {
+      const lane = verifierLane(verifier);
+      if (dispatcher.room(lane) > 0 || !dispatcher.has(lane)) return true;
+    }
+    return false;
+  }
+
+  #setVerifying(task: TaskRun, count: number): void {
+    this.#waitingVerifications += count - (this.#verifying.get(task) ?? 0);
+    if (count === 0) this.#verifying.delete(task);
+    else this.#verifying.set(task, count);
   }
 
   /** What was held back may be sent: the budget has room again, or the sweep goes on. */
@@ -103,7 +127,7 @@ export class TaskDispatch implements TreeOwner {
       this.#options.dispatcher.scheduler.fell(tree.id);
     }
     this.#trees.delete(task);
-    this.#verifying.delete(task);
+    this.#setVerifying(task, 0);
   }
 
   /** A worker's word on an ask: its place at the host is free, and the scheduler learns from how it went. */

@@ -152,8 +152,9 @@ async function serveCall(
   { stream, limits, token }: ServedCall,
 ): Promise<void> {
   const gone = new AbortController();
-  const leave = (): void =>
-    gone.abort(new CoppiceError("cancelled", `${pathOf(method)}: the caller went away`));
+  const leave = (): void => {
+    if (!gone.signal.aborted) gone.abort(goneError(method));
+  };
   stream.on("cancelled", leave);
   stream.on("close", leave);
   try {
@@ -183,6 +184,17 @@ async function serveCall(
   } catch (error) {
     if (!stream.cancelled) stream.emit("error", statusFor(error, limits));
   }
+}
+
+/** One for all calls of a method: every call's stream closes in the end, and capturing a stack each time costs more than the rest. */
+const GONE = new WeakMap<DescMethod, CoppiceError>();
+
+function goneError(method: DescMethod): CoppiceError {
+  const known = GONE.get(method);
+  if (known !== undefined) return known;
+  const error = new CoppiceError("cancelled", `${pathOf(method)}: the caller went away`);
+  GONE.set(method, error);
+  return error;
 }
 
 async function* readRequests(
