@@ -129,7 +129,7 @@ describe("a sweep file that is right", () => {
       shippedModelPath: "/other",
     });
     expect(again).toEqual(resolved);
-    expect(resolved.sweep.hedge).toEqual({ factor: 3, share: 0.02 });
+    expect(resolved.sweep.hedge).toEqual({ factor: 3, share: 0.05 });
     expect(parse(text)).toMatchObject({ version: "1.2.3", problems_sha256: "abc" });
   });
 

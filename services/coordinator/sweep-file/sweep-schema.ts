@@ -64,7 +64,7 @@ export const HOST_DEFAULTS = {
   },
 } as const;
 
-export const HEDGE_DEFAULTS = { factor: 2, share: 0.02 } as const;
+export const HEDGE_DEFAULTS = { factor: 2, share: 0.05 } as const;
 
 /** Names of arms and hosts stand in file names, lanes and labels. */
 const NAME = /^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/;
