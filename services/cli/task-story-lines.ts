@@ -108,7 +108,7 @@ function reasonWords({ reason, host, home, in_flight, room }: DecisionRow): stri
     case "host-dry":
       return `${host} had run dry, and computing the path there costs less than waiting at ${home ?? "home"}`;
     case "host-slow":
-      return "it waited much longer at its host than its like take elsewhere, and nothing waits here";
+      return "it waited too long at its host, which is slower than others or does not answer, and nothing waits here";
     default:
       return reason;
   }

@@ -41,16 +41,25 @@ export class Hedges {
   readonly #rule: HedgeRule;
   readonly #limits: HedgeLimits;
   readonly #clock: Clock;
+  readonly #isUp: (host: string) => boolean;
   readonly #durations: Durations;
   readonly #sent = new WeakMap<OpenAsk, Sent>();
   readonly #hedged = new WeakSet<OpenAsk>();
   #answered = 0;
   #copies = 0;
 
-  constructor(rule: HedgeRule, limits: HedgeLimits, clock: Clock) {
-    this.#rule = rule;
+  constructor(options: {
+    readonly rule: HedgeRule;
+    readonly limits: HedgeLimits;
+    readonly clock: Clock;
+    /** Whether the host answers at all; what is at one that does not is sent again as soon as any may be. */
+    readonly isUp: (host: string) => boolean;
+  }) {
+    const { limits } = options;
+    this.#rule = options.rule;
     this.#limits = limits;
-    this.#clock = clock;
+    this.#clock = options.clock;
+    this.#isUp = options.isUp;
     this.#durations = new Durations(limits.samplesMin);
   }
 
@@ -96,8 +105,9 @@ export class Hedges {
     return found.toSorted((a, b) => b.waitedMs - a.waitedMs);
   }
 
-  /** How long an ask of this arm may take at this host: for ever where no other host has answered enough of its like. */
+  /** How long an ask of this arm may take at this host: for ever where no other host has answered enough. */
   #patienceMs(arm: string, host: string): number {
+    if (!this.#isUp(host)) return this.#limits.waitMsMin;
     const elsewhereMs = this.#durations.fastestElsewhereMs(arm, host);
     return elsewhereMs === null
       ? Infinity

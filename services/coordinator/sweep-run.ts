@@ -83,7 +83,9 @@ export class Run implements SweepRun, JobOwner {
     const decisionOptions = { clock, log, attempt: this.#attempt, limits: limits.decisions };
     this.#decisions = new DecisionLog(options.files.decisions, decisionOptions);
     const rule = options.sweep.hedge;
-    this.#hedges = rule === null ? null : new Hedges(rule, limits.hedges, clock);
+    const { scheduler } = options.parts.dispatcher;
+    const isUp = (host: string): boolean => scheduler.host(host)?.isUp ?? false;
+    this.#hedges = rule === null ? null : new Hedges({ rule, limits: limits.hedges, clock, isUp });
     const tell = (event: SweepEvent): void => this.#watchers.tell(event);
     this.#news = new PlacementNews({ clock, perSecondMax: limits.placedPerSecondMax, tell });
     this.#startedMs = clock.monotonicMs();

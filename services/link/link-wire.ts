@@ -267,6 +267,7 @@ export function signalsToWire(signals: HostSignals): MessageInitShape<typeof Hos
   return {
     concurrency: count(signals.concurrency, "host.concurrency"),
     cacheLosses: count(signals.cacheLosses, "host.cache_losses"),
+    isDown: !signals.isUp,
     ...present("running", countOrNull(running, "host.running")),
     ...present("waiting", countOrNull(waiting, "host.waiting")),
     ...present("kvUsage", kvUsage),
@@ -280,7 +281,7 @@ export function signalsFromWire(wire: WireSignals, at: string): HostSignals {
   if (kvUsage !== null && !(kvUsage >= 0 && kvUsage <= 1))
     throw new CoppiceError("invalid_argument", `${at}.kv_usage: expected 0 to 1, found ${kvUsage}`);
   const concurrency = atLeastOne(wire.concurrency, `${at}.concurrency`);
-  return { concurrency, running, waiting, kvUsage, preemptions, cacheLosses };
+  return { isUp: !wire.isDown, concurrency, running, waiting, kvUsage, preemptions, cacheLosses };
 }
 
 /** What this coordinator knows nothing of is left out: a newer worker's host can do that too. */

@@ -36,6 +36,8 @@ export interface HostFacts {
 
 /** How a host is doing, as its worker sees it. The latest word counts; losing one is safe. null is unknown (I8). */
 export interface HostSignals {
+  /** Whether it answers; what a host has that does not waits until it is back, or until its worker gives it up. */
+  readonly isUp: boolean;
   /** Asks that it may have at once now. */
   readonly concurrency: number;
   /** Sequences that it decodes, and those that wait in it; of other clients too. */

@@ -219,9 +219,16 @@ export function linkConformance(name: string, open: () => Promise<LinkSite>): vo
 
     it("tells the desk how the host is doing, unknown numbers included", async () => {
       await link.connect(ROLLOUT_WORKER);
-      const quiet = { running: null, waiting: null, kvUsage: null, preemptions: null, cacheLosses: 0 };
+      const quiet = {
+        isUp: true,
+        running: null,
+        waiting: null,
+        kvUsage: null,
+        preemptions: null,
+        cacheLosses: 0,
+      };
       link.signal({ concurrency: 1, ...quiet });
-      const busy = { running: 40, waiting: 2, kvUsage: 0.75, preemptions: 3, cacheLosses: 1 };
+      const busy = { isUp: false, running: 40, waiting: 2, kvUsage: 0.75, preemptions: 3, cacheLosses: 1 };
       link.signal({ concurrency: 48, ...busy });
       await vi.waitFor(() => expect(site.desk.signals.at(-1)).toEqual({ concurrency: 48, ...busy }));
     });

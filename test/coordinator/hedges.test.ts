@@ -126,7 +126,7 @@ describe("a sweep with a host that answers nothing, and one that answers", () =>
     expect(copies.length).toBe(cluster.stuck.asked);
     const hedged = stories.find(({ decisions }) => decisions?.some(({ kind }) => kind === "hedged"));
     const text = hedged === undefined ? "" : storyLines(hedged).join("\n");
-    expect(text).toMatch(/sent to b too: it waited much longer at its host than its like take elsewhere/);
+    expect(text).toMatch(/sent to b too: it waited too long at its host, which is slower than others/);
     expect(text).toContain("b answered first");
     expect(text).not.toContain("came back");
   });
@@ -154,6 +154,19 @@ describe("of a sweep with a host that answers nothing", () => {
     expect(asked).toBeGreaterThan(0);
     expect(summary).toMatchObject({ rollouts: 48, hedged: asked, usage: { cancelled_tokens: 7 * asked } });
     expect(summary.budget.spent.rollouts).toBe(48 + asked);
+    expect(await rowsOf(run.sweep.output)).toEqual(undisturbed);
+  });
+
+  test("what is at a host that says it does not answer is sent again, whatever its like take", async () => {
+    cluster = await openCluster();
+    const { coordinator, stuck } = cluster;
+    // Nobody ever answers enough to be compared with.
+    const run = await start(cluster, { hedge: { factor: 1_000_000, share: 1 } });
+    await eventOf(run, () => stuck.asked > 0);
+    const quiet = { running: null, waiting: null, kvUsage: null, preemptions: null, cacheLosses: 0 };
+    coordinator.desk.signalled("w-a", { isUp: false, concurrency: 8, ...quiet });
+    const summary = await run.ended;
+    expect(summary).toMatchObject({ state: "completed", rollouts: 48, hedged: stuck.asked });
     expect(await rowsOf(run.sweep.output)).toEqual(undisturbed);
   });
 

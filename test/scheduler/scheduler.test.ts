@@ -153,10 +153,90 @@ describe("order", () => {
   test("follows the number of asks that the host may have now", () => {
     start([facts("a")]);
     new TestTree("t").ask(9);
-    const quiet = { running: null, waiting: null, kvUsage: null, preemptions: null, cacheLosses: 0 };
+    const quiet = {
+      isUp: true,
+      running: null,
+      waiting: null,
+      kvUsage: null,
+      preemptions: null,
+      cacheLosses: 0,
+    };
     scheduler.signalled("a", { concurrency: 7, ...quiet });
     scheduler.run();
     expect(sent.length).toBe(7);
+  });
+});
+
+describe("a host that does not answer", () => {
+  const signals = { running: null, waiting: null, kvUsage: null, preemptions: null, cacheLosses: 0 };
+  const signal = (host: string, isUp: boolean): void =>
+    scheduler.signalled(host, { concurrency: 4, isUp, ...signals });
+
+  test("is sent nothing more, and trees that only wait there get another home at once", () => {
+    start([facts("a")]);
+    new TestTree("runs").ask(9);
+    new TestTree("waits").ask(2);
+    scheduler.run();
+    const before = sent.length;
+    scheduler.join(facts("b"));
+    scheduler.ready("b");
+    signal("a", false);
+    scheduler.run();
+    expect(sent.slice(before).map(({ tree, host }) => [tree, host])).toEqual([
+      ["waits", "b"],
+      ["waits", "b"],
+    ]);
+    expect(hostOf("runs")).toBe("a");
+    expect(scheduler.host("a")).toMatchObject({ isUp: false, inFlight: before });
+  });
+
+  test("alone, keeps what asks for it waiting until it answers again", () => {
+    start([facts("a")]);
+    signal("a", false);
+    new TestTree("t").ask(2);
+    scheduler.run();
+    expect(sent).toEqual([]);
+    expect(scheduler.wants(MODEL, "kind")).toBe(false);
+    signal("a", true);
+    scheduler.run();
+    expect(sent.map(({ host }) => host)).toEqual(["a", "a"]);
+  });
+});
+
+describe("a second copy", () => {
+  const leaf = (key: string) => (): Leaf => ({
+    key,
+    path: [{ id: "p", tokens: 10, isKnown: true }],
+    tokensMax: 8,
+  });
+
+  test("goes to another host with room that begins soonest, and says which were considered", () => {
+    start([facts("a"), facts("b", { model: "another" }), facts("c")]);
+    new TestTree("t").ask(1);
+    scheduler.run();
+    let why: Decision | null = null;
+    const isSent = scheduler.hedge("t.0", (decision) => {
+      why = decision;
+      return leaf("copy")();
+    });
+    expect(isSent).toBe(true);
+    expect(why).toMatchObject({ kind: "hedged", reason: "host-slow", host: "c", home: "a", room: 4 });
+    expect(["a", "c"].map((id) => scheduler.host(id)?.inFlight)).toEqual([1, 1]);
+    scheduler.settled("copy", null);
+    expect(scheduler.host("c")?.inFlight).toBe(0);
+  });
+
+  test("is not sent where no other host has room, or what it is of is not on its way", () => {
+    start([facts("a"), facts("b")]);
+    new TestTree("t").ask(1);
+    new TestTree("u").ask(4);
+    scheduler.run();
+    expect(hostOf("u")).toBe("b");
+    expect(scheduler.hedge("t.0", leaf("copy"))).toBe(false);
+    expect(scheduler.hedge("nobody's", leaf("copy"))).toBe(false);
+    answer("u.0");
+    expect(scheduler.hedge("t.0", () => null)).toBe(false);
+    expect(scheduler.host("b")?.inFlight).toBe(3);
   });
 });
 
@@ -336,7 +416,7 @@ describe("what hosts hold", () => {
     scheduler.run();
     expect(decisions.at(-1)).toMatchObject({ cachedTokens: 9 });
     answer("t.1", { cachedTokens: 9 });
-    const signals = { concurrency: 4, running: 0, waiting: 0, kvUsage: 0, preemptions: 0 };
+    const signals = { isUp: true, concurrency: 4, running: 0, waiting: 0, kvUsage: 0, preemptions: 0 };
     scheduler.signalled("a", { ...signals, cacheLosses: 1 });
     tree.ask(1);
     scheduler.run();

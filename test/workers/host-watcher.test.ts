@@ -70,7 +70,15 @@ describe("rollout worker: concurrency", () => {
     let signals = CALM;
     const bed = await open({ signals: () => signals });
     await bed.seconds(1);
-    const calm = { concurrency: 8, running: 1, waiting: 0, kvUsage: 0.1, preemptions: 0, cacheLosses: 0 };
+    const calm = {
+      isUp: true,
+      concurrency: 8,
+      running: 1,
+      waiting: 0,
+      kvUsage: 0.1,
+      preemptions: 0,
+      cacheLosses: 0,
+    };
     expect(bed.signalled).toEqual([calm]);
     await bed.seconds(4);
     expect(bed.signalled).toHaveLength(1);
@@ -151,10 +159,12 @@ describe("rollout worker: a host that loses its cache", () => {
       held.letGo(new CoppiceError("unavailable", "socket hang up"));
     await settled();
     expect(bed.worker.metrics().hostUp).toBe(0);
+    await bed.seconds(1);
+    expect(bed.signalled.at(-1)?.isUp).toBe(false);
     isDown = false;
     await bed.seconds(2);
     expect(bed.worker.metrics()).toMatchObject({ hostUp: 1, cacheLosses: 1 });
-    expect(bed.signalled.at(-1)?.cacheLosses).toBe(1);
+    expect(bed.signalled.at(-1)).toMatchObject({ isUp: true, cacheLosses: 1 });
     expect(bed.prefilling).toHaveLength(1);
     await letAllGo(bed);
     expect(bed.reports.filter(({ result }) => result.kind === "rollout")).toHaveLength(4);

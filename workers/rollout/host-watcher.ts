@@ -111,11 +111,12 @@ export class HostWatcher {
 
   /** Tells the coordinator, where there is something to tell. */
   tell(): void {
-    const { clock, limits, link, losses, stop } = this.#options;
+    const { clock, isUp, limits, link, losses, stop } = this.#options;
     if (stop.aborted) return;
     const nowMs = clock.monotonicMs();
     const { running = null, waiting = null, kvUsage = null, preemptions = null } = this.#signals ?? {};
     const told = {
+      isUp: isUp(),
       concurrency: this.#number,
       running,
       waiting,
@@ -163,6 +164,7 @@ export class HostWatcher {
 function isNoticeable(before: HostSignals, now: HostSignals, kvChange: number): boolean {
   const isWaiting = ({ waiting }: HostSignals): boolean => (waiting ?? 0) > 0;
   return (
+    before.isUp !== now.isUp ||
     before.concurrency !== now.concurrency ||
     before.cacheLosses !== now.cacheLosses ||
     before.preemptions !== now.preemptions ||

@@ -20,7 +20,7 @@ export type Reason =
   | "home-gone"
   /** The host ran dry, and computing the path there costs less than waiting at home. */
   | "host-dry"
-  /** The ask waits much longer at its host than its like take elsewhere, and this host has room. */
+  /** The ask waits much longer at its host than its like take elsewhere, or its host does not answer; this one has room. */
   | "host-slow";
 
 export interface Decision {

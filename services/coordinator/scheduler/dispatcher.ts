@@ -126,7 +126,10 @@ export class Dispatcher {
   signalled(workerId: string, signals: HostSignals): void {
     for (const state of this.#states.values()) {
       if (state.host === null || !state.workers.has(workerId)) continue;
+      const wasUp = this.scheduler.host(state.host)?.isUp ?? true;
       this.scheduler.signalled(state.host, signals);
+      if (wasUp !== signals.isUp)
+        this.#onTrouble(`host ${state.host} ${signals.isUp ? "answers again" : "does not answer"}`);
       this.#onRoom();
     }
   }

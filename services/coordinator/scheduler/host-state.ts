@@ -25,10 +25,22 @@ export class TreeState {
   }
 }
 
-export class HostState {
+/** A host as the outside sees it. */
+export interface HostLoad {
+  readonly facts: HostFacts;
+  readonly isReady: boolean;
+  readonly isUp: boolean;
+  readonly openTrees: number;
+  readonly concurrency: number;
+  readonly inFlight: number;
+}
+
+export class HostState implements HostLoad {
   facts: HostFacts;
   /** Whether its worker is heard from and its lane may be filled. */
   isReady = false;
+  /** Whether it answers: nothing more goes to one that does not. */
+  isUp = true;
   /** Asks that it may have at once now. */
   concurrency: number;
   cacheLosses = 0;
@@ -41,6 +53,10 @@ export class HostState {
   constructor(facts: HostFacts) {
     this.facts = facts;
     this.concurrency = facts.concurrency;
+  }
+
+  get openTrees(): number {
+    return this.trees.size;
   }
 
   get id(): string {

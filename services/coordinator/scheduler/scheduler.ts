@@ -13,7 +13,7 @@
 import type { HostFacts, HostSignals } from "../../link/link.ts";
 import { Admission, type AdmissionLimits, DEFAULT_ADMISSION_LIMITS } from "./admission.ts";
 import type { Decision, DecisionKind, Reason } from "./decision.ts";
-import { HostState, TreeState } from "./host-state.ts";
+import { type HostLoad, HostState, TreeState } from "./host-state.ts";
 import { Outlook } from "./outlook.ts";
 import { type Candidate, isFit, type PlacementNeeds, rank } from "./placement.ts";
 import { type NodeRef, type Output, type PathPiece, PrefixTree } from "./prefix-tree.ts";
@@ -45,15 +45,6 @@ interface Flight {
   readonly tokens: number;
   /** What it added to the tokens in use. */
   readonly pinned: number;
-}
-
-/** A host as the outside sees it. */
-export interface HostLoad {
-  readonly facts: HostFacts;
-  readonly isReady: boolean;
-  readonly openTrees: number;
-  readonly concurrency: number;
-  readonly inFlight: number;
 }
 
 export class Scheduler {
@@ -91,8 +82,7 @@ export class Scheduler {
     const host = this.#hosts.get(hostId);
     if (host === undefined) return;
     host.isReady = true;
-    this.#stirred.add(host);
-    for (const state of [...this.#homeless].toSorted(byAge)) this.touched(state.tree.id);
+    this.#offer(host);
   }
 
   /** A host is gone. Its trees get other homes; what was on its way there is settled by whoever sent it, or not at all. */
@@ -104,19 +94,21 @@ export class Scheduler {
     for (const [key, flight] of this.#flights)
       if (flight.host === host) this.#forgetFlight(key, flight, null);
     this.#prefixes.removeHost(hostId);
-    for (const state of [...host.trees].toSorted(byAge)) {
-      this.#unhouse(state);
-      this.touched(state.tree.id);
-    }
+    this.#rehouse([...host.trees]);
   }
 
-  signalled(hostId: string, { concurrency, cacheLosses }: HostSignals): void {
+  signalled(hostId: string, { concurrency, cacheLosses, isUp }: HostSignals): void {
     const host = this.#hosts.get(hostId);
     if (host === undefined) return;
     if (cacheLosses > host.cacheLosses) this.#prefixes.forget(hostId);
     host.cacheLosses = cacheLosses;
     host.concurrency = concurrency;
+    const [isBack, isLost] = [isUp && !host.isUp, !isUp && host.isUp];
+    host.isUp = isUp;
     this.#stirred.add(host);
+    if (isBack) this.#offer(host);
+    // Those that run there stay: what they made lies there, and the host may come back.
+    if (isLost) this.#rehouse([...host.trees].filter(({ inFlight }) => inFlight === 0));
   }
 
   /** Whether `owner` has tasks that are not open yet: while anybody has, trees are not spread over more hosts than theirs. */
@@ -158,7 +150,7 @@ export class Scheduler {
   /** Whether a task that needs this should be opened: a host has nothing to send, and room for the asks of another tree. */
   wants(needs: PlacementNeeds, kind: string): boolean {
     for (const host of this.#hosts.values())
-      if (host.isReady && isFit(host.facts, needs) && this.#admission.isHungry(host, kind)) return true;
+      if (canTake(host, needs) && this.#admission.isHungry(host, kind)) return true;
     return false;
   }
 
@@ -210,17 +202,22 @@ export class Scheduler {
   }
 
   get hosts(): readonly HostLoad[] {
-    return [...this.#hosts.values()].map((host) => loadOf(host));
+    return [...this.#hosts.values()];
   }
 
   host(hostId: string): HostLoad | null {
-    const host = this.#hosts.get(hostId);
-    return host === undefined ? null : loadOf(host);
+    return this.#hosts.get(hostId) ?? null;
   }
 
   /** Whether any host could serve this, be it ready or not. */
   couldServe(needs: PlacementNeeds): boolean {
     return [...this.#hosts.values()].some(({ facts }) => isFit(facts, needs));
+  }
+
+  /** Something may go to this host from now on: trees that nobody could serve as well. */
+  #offer(host: HostState): void {
+    this.#stirred.add(host);
+    for (const state of [...this.#homeless].toSorted(byAge)) this.touched(state.tree.id);
   }
 
   get #isTail(): boolean {
@@ -254,7 +251,7 @@ export class Scheduler {
   }
 
   #room(host: HostState): number {
-    return this.#admission.depth(host, this.#isTail) - host.inFlight;
+    return host.isUp ? this.#admission.depth(host, this.#isTail) - host.inFlight : 0;
   }
 
   /** @returns Whether there may be more to send: false where the host's KV cache has no room. */
@@ -359,16 +356,14 @@ export class Scheduler {
 
   *#candidates(state: TreeState, node: NodeRef): Generator<Candidate, void> {
     for (const host of this.#hosts.values())
-      if (host.isReady && isFit(host.facts, state.tree.needs))
-        yield this.#outlook.candidate(host, state, node);
+      if (canTake(host, state.tree.needs)) yield this.#outlook.candidate(host, state, node);
   }
 
   /** Whether it could begin with one more ask of the tree at once. */
   #hasRoom(host: HostState, state: TreeState, node: NodeRef): boolean {
     return (
-      host.isReady &&
+      canTake(host, state.tree.needs) &&
       host.inFlight < host.concurrency &&
-      isFit(host.facts, state.tree.needs) &&
       this.#admission.kvRoom(host, state, node) > 0
     );
   }
@@ -391,6 +386,13 @@ export class Scheduler {
     host.trees.add(state);
     host.waiting += state.waiting;
     this.#stirred.add(host);
+  }
+
+  #rehouse(trees: readonly TreeState[]): void {
+    for (const state of trees.toSorted(byAge)) {
+      this.#unhouse(state);
+      this.touched(state.tree.id);
+    }
   }
 
   #unhouse(state: TreeState): void {
@@ -461,8 +463,9 @@ export class Scheduler {
   }
 }
 
-function loadOf({ facts, isReady, trees, concurrency, inFlight }: HostState): HostLoad {
-  return { facts, isReady, openTrees: trees.size, concurrency, inFlight };
+/** Whether it could be given what needs this now. */
+function canTake(host: HostState, needs: PlacementNeeds): boolean {
+  return host.isReady && host.isUp && isFit(host.facts, needs);
 }
 
 function mark<T>(set: Set<T>, each: T, isIn: boolean): void {
