@@ -11,6 +11,7 @@ import type {
 } from "./journal-entry.ts";
 import { Ledger } from "./ledger.ts";
 import type { ProblemsFile } from "./run-directory.ts";
+import { SettledOrdinals } from "./settled-ordinals.ts";
 import type { Sweep } from "./sweep.ts";
 import { Totals } from "./tally.ts";
 
@@ -40,7 +41,7 @@ export function headerOf(sweep: Sweep, problems: ProblemsFile): JournalHeader {
 export class Past {
   readonly totals: Totals;
   readonly ledger: Ledger;
-  readonly settled = new Set<number>();
+  readonly settled = new SettledOrdinals();
   readonly entries = new Map<string, TaskEntry[]>();
   readonly elapsed = new Map<number, number>();
   order: OrderEntry["order"] = "running";

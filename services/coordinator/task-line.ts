@@ -10,11 +10,16 @@ export interface TaskToOpen {
   readonly ordinal: number;
 }
 
+/** Ordinals of tasks. */
+interface Settled {
+  has(ordinal: number): boolean;
+}
+
 export class TaskLine {
   readonly #tasks: AsyncGenerator<TaskToOpen>;
 
   /** @param settled Ordinals of tasks that an earlier attempt settled. */
-  constructor(sweep: Sweep, settled: ReadonlySet<number>, disk: Disk = systemDisk) {
+  constructor(sweep: Sweep, settled: Settled, disk: Disk = systemDisk) {
     this.#tasks = remaining(sweep, settled, disk);
   }
 
@@ -29,11 +34,7 @@ export class TaskLine {
   }
 }
 
-async function* remaining(
-  sweep: Sweep,
-  settled: ReadonlySet<number>,
-  disk: Disk,
-): AsyncGenerator<TaskToOpen, undefined> {
+async function* remaining(sweep: Sweep, settled: Settled, disk: Disk): AsyncGenerator<TaskToOpen, undefined> {
   let ordinal = 0;
   for await (const problem of readRunProblems(sweep.output, disk)) {
     for (const arm of sweep.arms) {
