@@ -59,7 +59,7 @@ export async function startEmbeddedCluster(options: EmbeddedClusterOptions): Pro
   const { clock, log, lifecycle, version } = options;
   const random = createRandom(randomInt(2 ** 31));
   const lanes = lifecycle.own("lanes", createMemoryLanes({ clock, random }), (part) => part.close());
-  const parts = { lanes, clock, log: log.child({ part: "coordinator" }), version };
+  const parts = { lanes, clock, log: log.child({ part: "coordinator" }), version, say: options.warn };
   const coordinator = lifecycle.own("coordinator", createCoordinator(parts), (part) => part.close());
   const joined = { ...options, random, lanes, coordinator };
   const workers = await startHosts(joined);

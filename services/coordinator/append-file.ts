@@ -12,6 +12,8 @@ import { CoppiceError, messageOf } from "../runtime/errors.ts";
 /** Bytes that may wait for the disk before `append` is refused; far above what bounded lanes can produce. */
 export const APPEND_BACKLOG_BYTES_MAX = 256 * 1024 * 1024;
 
+const NOTHING_TO_CONFIRM = (): Promise<void> => Promise.resolve();
+
 interface Waiting {
   readonly bytes: Buffer;
   readonly end: number;
@@ -22,30 +24,51 @@ interface Waiting {
 export class AppendFile {
   readonly path: string;
   readonly #file: DiskFile;
+  readonly #confirm: () => Promise<void>;
   #end: number;
   #waiting: Waiting[] = [];
   #backlogBytes = 0;
   #flushing: Promise<void> | null = null;
   #failure: CoppiceError | null = null;
 
-  private constructor(path: string, file: DiskFile, end: number) {
+  private constructor(path: string, file: DiskFile, end: number, confirm = NOTHING_TO_CONFIRM) {
     this.path = path;
     this.#file = file;
     this.#end = end;
+    this.#confirm = confirm;
+  }
+
+  /** Makes the file; "already_exists" where it is there. */
+  static async create(
+    path: string,
+    { disk, confirm }: { readonly disk: Disk; readonly confirm: () => Promise<void> },
+  ): Promise<AppendFile> {
+    try {
+      return new AppendFile(path, await disk.append(path, { isNew: true }), 0, confirm);
+    } catch (error) {
+      if (!(error instanceof Error && "code" in error && error.code === "EEXIST")) throw error;
+      throw new CoppiceError("already_exists", `${path}: expected a new file, found one that exists`);
+    }
   }
 
   /**
    * Opens or creates the file and cuts it to `truncateTo` bytes when that is given. `endsLine`: where a crash cut its last line short,
-   * that line is ended, so that what follows stands on lines of its own.
+   * that line is ended, so that what follows stands on lines of its own. `confirm`: asked after each sync, before its appends
+   * resolve; where it rejects the file has failed, with its reason.
    */
   static async open(
     path: string,
-    options: { readonly truncateTo?: number; readonly endsLine?: boolean; readonly disk?: Disk } = {},
+    options: {
+      readonly truncateTo?: number;
+      readonly endsLine?: boolean;
+      readonly disk?: Disk;
+      readonly confirm?: () => Promise<void>;
+    } = {},
   ): Promise<AppendFile> {
     const opened = await (options.disk ?? systemDisk).append(path);
     const size = await opened.size();
     if (options.truncateTo === undefined || options.truncateTo === size) {
-      const file = new AppendFile(path, opened, size);
+      const file = new AppendFile(path, opened, size, options.confirm);
       if (options.endsLine === true && !(await endsWithLine(opened, size))) await file.append("\n");
       return file;
     }
@@ -58,7 +81,7 @@ export class AppendFile {
     }
     await opened.truncate(options.truncateTo);
     await opened.sync();
-    return new AppendFile(path, opened, options.truncateTo);
+    return new AppendFile(path, opened, options.truncateTo, options.confirm);
   }
 
   /** Where the next append will begin, in bytes. */
@@ -103,6 +126,7 @@ export class AppendFile {
       try {
         await this.#file.write(group.map((entry) => entry.bytes));
         await this.#file.sync();
+        await this.#confirm();
       } catch (error) {
         this.#fail(group, error);
         break;
@@ -116,9 +140,10 @@ export class AppendFile {
   }
 
   #fail(group: readonly Waiting[], error: unknown): void {
-    this.#failure = new CoppiceError("data_loss", `${this.path}: cannot write: ${messageOf(error)}`, {
-      cause: error,
-    });
+    this.#failure =
+      error instanceof CoppiceError
+        ? error
+        : new CoppiceError("data_loss", `${this.path}: cannot write: ${messageOf(error)}`, { cause: error });
     for (const entry of [...group, ...this.#waiting]) entry.reject(this.#failure);
     this.#waiting = [];
   }

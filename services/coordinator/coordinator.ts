@@ -14,7 +14,7 @@ import type { Coordinator, SweepRun } from "./coordinator-api.ts";
 import { DEFAULT_DISPATCH_LIMITS, Dispatcher, type DispatchLimits } from "./scheduler/dispatcher.ts";
 import { Journal } from "./journal.ts";
 import { createRunDirectory, type ProblemsFile, RUN_FILES } from "./run-directory.ts";
-import type { RunLock } from "./run-files.ts";
+import type { RunLock } from "./run-lock.ts";
 import { SegmentStore } from "./segment-store.ts";
 import type { Problem, Sweep } from "./sweep.ts";
 import { headerOf } from "./past.ts";
@@ -32,6 +32,8 @@ export interface CoordinatorOptions {
   readonly lock?: RunLock;
   readonly dispatch?: Partial<DispatchLimits>;
   readonly run?: Partial<RunLimits>;
+  /** Told what keeps a run from beginning at once. */
+  readonly say?: (line: string) => void;
 }
 
 /** The reports that a sweep which this coordinator does not hold would need: none, so they are acknowledged. */
@@ -135,7 +137,8 @@ export function createCoordinator(options: CoordinatorOptions): Coordinator {
     if (known !== undefined && ["running", "paused"].includes(known.status().state)) {
       throw new CoppiceError("already_exists", `sweep ${id}: it already runs here`);
     }
-    const parts = { dispatcher, segments, clock, disk, lock, log, limits: runLimits, version, withdraw };
+    const { say } = options;
+    const parts = { dispatcher, segments, clock, disk, lock, log, limits: runLimits, version, withdraw, say };
     const run = await Run.open(id, sweep, parts);
     runs.set(id, run);
     return run;

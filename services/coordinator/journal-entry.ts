@@ -86,8 +86,18 @@ export interface OrderEntry {
   readonly order: "paused" | "running" | "cancelled";
 }
 
+/** The first line of the file that an attempt at the run begins with. */
+export interface FenceEntry {
+  readonly kind: "fence";
+  /** Of the run's lock. */
+  readonly generation: number;
+  /** Of each file before this one, how many bytes count: what a holder that was fenced off wrote behind them does not. */
+  readonly ends: readonly number[];
+}
+
 export type JournalEntry =
   | JournalHeader
+  | FenceEntry
   | AnswerEntry
   | LossEntry
   | SpentEntry
@@ -97,6 +107,7 @@ export type JournalEntry =
 
 const KINDS: ReadonlySet<string> = new Set([
   "sweep",
+  "fence",
   "answer",
   "loss",
   "spent",

@@ -78,6 +78,8 @@ export class Past {
       case "loss":
         this.ledger.restore(this.ledger.accountOf(entry.task, armOf(entry.task)), entry.charge);
         break;
+      case "fence":
+        return;
       case "sweep":
         throw new CoppiceError("data_loss", "journal: expected one header, found a second");
     }

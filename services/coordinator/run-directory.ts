@@ -3,7 +3,7 @@
  *
  * Invariants: (1) a directory under its final name is complete enough to resume: it is filled under another name and
  * renamed; (2) rows of a task are on disk before the journal says that it settled, and what stands behind the last
- * settled entry is cut off on resume, so each task has its rows exactly once; (3) one process writes at a time (`lock`).
+ * settled entry is cut off on resume, so each task has its rows exactly once; (3) one process writes at a time (`run-lock.ts`); rows of a holder that was taken for dead go to files that are no longer these.
  */
 import { createHash, randomUUID } from "node:crypto";
 import { mkdir, rm, symlink } from "node:fs/promises";
@@ -125,11 +125,17 @@ export class Rows {
     this.#results = results;
   }
 
+  /** @param options `isFenced`: somebody may still append to the files; they are copied, so that he appends to none of ours. */
   static async open(
     path: string,
     ends: { readonly rolloutsEnd: number; readonly resultsEnd: number },
-    disk: Disk = systemDisk,
+    { disk = systemDisk, isFenced = false }: { readonly disk?: Disk; readonly isFenced?: boolean } = {},
   ): Promise<Rows> {
+    if (isFenced) {
+      await renewFile(disk, join(path, RUN_FILES.rollouts), ends.rolloutsEnd);
+      await renewFile(disk, join(path, RUN_FILES.results), ends.resultsEnd);
+      await disk.syncDirectory(path);
+    }
     const open = (name: string, truncateTo: number): Promise<AppendFile> =>
       AppendFile.open(join(path, name), { truncateTo, disk });
     const rollouts = await open(RUN_FILES.rollouts, ends.rolloutsEnd);
@@ -151,6 +157,26 @@ export class Rows {
   async close(): Promise<void> {
     await Promise.all([this.#rollouts.close(), this.#results.close()]);
   }
+}
+
+/** Puts the first `end` bytes of a file in its place, as another file: who holds the old one open writes nowhere. */
+async function renewFile(disk: Disk, path: string, end: number): Promise<void> {
+  if (!(await disk.exists(path))) return;
+  const partial = `${path}.partial-${randomUUID()}`;
+  const file = await disk.append(partial, { isNew: true });
+  try {
+    let left = end;
+    for await (const chunk of disk.chunks(path)) {
+      const counts = chunk.subarray(0, left);
+      await file.write([counts]);
+      left -= counts.length;
+      if (left === 0) break;
+    }
+    await file.sync();
+  } finally {
+    await file.close();
+  }
+  await disk.rename(partial, path);
 }
 
 /** Writes a whole file so that a reader sees the old one or the new one. */

@@ -8,18 +8,17 @@ import { Journal } from "./journal.ts";
 import { checkHeader } from "./journal-entry.ts";
 import { headerOf, Past } from "./past.ts";
 import { hashRunProblems, replaceFile, Rows, RUN_FILES } from "./run-directory.ts";
-import { lockRunDirectory } from "./run-lock.ts";
+import { type HeldRun, type LockOptions, lockRunDirectory, type RunLock } from "./run-lock.ts";
 import type { Summary, SweepStatus } from "./status.ts";
 import type { Sweep } from "./sweep.ts";
-
-/** Takes a run directory for this process. @returns What to call to give it back. */
-export type RunLock = (directory: string) => Promise<() => Promise<void>>;
 
 export interface RunFilesOptions {
   readonly log: Log;
   readonly disk: Disk;
   /** `lockRunDirectory` by default. */
   readonly lock?: RunLock | undefined;
+  /** Of the lock. */
+  readonly lockOptions?: LockOptions;
 }
 
 export class RunFiles {
@@ -31,7 +30,7 @@ export class RunFiles {
   readonly decisions: AppendFile;
   readonly #directory: string;
   readonly #metrics: AppendFile;
-  readonly #unlock: () => Promise<void>;
+  readonly #held: HeldRun;
   readonly #disk: Disk;
   readonly #log: Log;
 
@@ -42,7 +41,7 @@ export class RunFiles {
     readonly problems: number;
     readonly metrics: AppendFile;
     readonly decisions: AppendFile;
-    readonly unlock: () => Promise<void>;
+    readonly held: HeldRun;
     readonly disk: Disk;
     readonly log: Log;
   }) {
@@ -52,7 +51,7 @@ export class RunFiles {
     this.decisions = options.decisions;
     this.#directory = options.directory;
     this.#metrics = options.metrics;
-    this.#unlock = options.unlock;
+    this.#held = options.held;
     this.#disk = options.disk;
     this.#log = options.log;
   }
@@ -63,22 +62,22 @@ export class RunFiles {
    */
   static async open(
     sweep: Sweep,
-    { log, disk, lock = lockRunDirectory }: RunFilesOptions,
+    { log, disk, lock = lockRunDirectory, lockOptions = {} }: RunFilesOptions,
   ): Promise<{ readonly files: RunFiles; readonly past: Past }> {
     const directory = sweep.output;
     const problems = await hashRunProblems(directory, disk);
-    const unlock = await lock(directory);
+    const held = await lock(directory, lockOptions);
     try {
       const past = new Past(sweep);
       const reopened = await Journal.reopen(
         join(directory, RUN_FILES.journal),
         (entry) => past.visit(entry),
-        disk,
+        { disk, generation: held.generation },
       );
       const { journal, header, tornBytes } = reopened;
       checkHeader(headerOf(sweep, problems), header, directory);
       if (tornBytes > 0) log.warn({ output: directory, bytes: tornBytes }, "journal_tail_cut");
-      const rows = await Rows.open(directory, past, disk);
+      const rows = await Rows.open(directory, past, { disk, isFenced: !held.isPriorGone });
       const metrics = await AppendFile.open(join(directory, RUN_FILES.metrics), { endsLine: true, disk });
       const decisions = await AppendFile.open(join(directory, RUN_FILES.decisions), { endsLine: true, disk });
       const files = new RunFiles({
@@ -88,13 +87,13 @@ export class RunFiles {
         problems: problems.count,
         metrics,
         decisions,
-        unlock,
+        held,
         disk,
         log,
       });
       return { files, past };
     } catch (error) {
-      await unlock();
+      await held.release();
       throw error;
     }
   }
@@ -120,6 +119,6 @@ export class RunFiles {
   async close(): Promise<void> {
     const { journal, rows, decisions } = this;
     await Promise.allSettled([journal, rows, decisions, this.#metrics].map((file) => file.close()));
-    await this.#unlock();
+    await this.#held.release();
   }
 }

@@ -5,7 +5,7 @@ import type { Log } from "../runtime/log.ts";
 import type { DecisionLogLimits } from "./decision-log.ts";
 import { DEFAULT_HEDGE_LIMITS, type HedgeLimits } from "./hedges.ts";
 import type { Dispatcher } from "./scheduler/dispatcher.ts";
-import type { RunLock } from "./run-files.ts";
+import type { RunLock } from "./run-lock.ts";
 import type { SegmentStore } from "./segment-store.ts";
 
 export interface RunLimits {
@@ -49,6 +49,8 @@ export interface RunParts {
   readonly log: Log;
   readonly limits: RunLimits;
   readonly version: string;
+  /** A line for whoever starts the run: what keeps it from beginning at once. */
+  readonly say?: ((line: string) => void) | undefined;
   /** Tells whoever may hold the job that these asks are not wanted any more. */
   readonly withdraw: (job: string, asks: readonly string[]) => void;
 }

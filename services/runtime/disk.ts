@@ -27,7 +27,7 @@ export interface Disk {
   chunks(path: string): AsyncIterable<Buffer>;
   /** Names in a directory, in no order. */
   list(path: string): Promise<readonly string[]>;
-  /** Whether anything stands there. */
+  /** Whether anything stands there. Rejects where the disk fails. */
   exists(path: string): Promise<boolean>;
   /** With its parents where `isDeep`; rejects with EEXIST otherwise, where something stands there. */
   makeDirectory(path: string, options?: { readonly isDeep?: boolean }): Promise<void>;
@@ -47,11 +47,17 @@ export const systemDisk: Disk = {
   // Without an encoding a stream of a file yields Buffers.
   chunks: (path) => createReadStream(path, { highWaterMark: CHUNK_BYTES }),
   list: (path) => readdir(path),
-  exists: (path) =>
-    stat(path).then(
-      () => true,
-      () => false,
-    ),
+  async exists(path) {
+    try {
+      await stat(path);
+      return true;
+    } catch (error) {
+      // Where the disk itself fails nobody can say.
+      if (error instanceof Error && "code" in error && ["EIO", "ESTALE"].includes(String(error.code)))
+        throw error;
+      return false;
+    }
+  },
   async makeDirectory(path, options) {
     await mkdir(path, { recursive: options?.isDeep === true });
   },

@@ -1,4 +1,4 @@
-import { appendFile, mkdtemp, readFile, readdir, truncate, writeFile } from "node:fs/promises";
+import { appendFile, mkdir, mkdtemp, readFile, readdir, rm, truncate, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { beforeEach, describe, expect, test } from "vitest";
@@ -46,7 +46,9 @@ beforeEach(async () => {
 
 async function readAll(): Promise<{ entries: JournalEntry[]; tornBytes: number }> {
   const entries: JournalEntry[] = [];
-  const { journal, tornBytes } = await Journal.reopen(directory, (entry) => entries.push(entry));
+  const { journal, tornBytes } = await Journal.reopen(directory, (entry) => {
+    if (entry.kind !== "fence") entries.push(entry);
+  });
   await journal.close();
   return { entries, tornBytes };
 }
@@ -75,6 +77,8 @@ describe("journal", () => {
     const whole = await readFile(path);
     const lastLine = whole.lastIndexOf(10, whole.length - 2) + 1;
     for (let end = lastLine; end < whole.length; end += 7) {
+      await rm(directory, { recursive: true });
+      await mkdir(directory);
       await writeFile(path, whole.subarray(0, end));
       const { entries, tornBytes } = await readAll();
       expect(entries).toEqual([loss(1), loss(2)]);
@@ -128,6 +132,53 @@ describe("journal", () => {
     expect((await readAll()).entries.map((entry) => ("task" in entry ? entry.task : ""))).toEqual(
       Array.from({ length: 10 }, (_, n) => `t${n}`),
     );
+  });
+
+  test("what a holder acknowledged is read by the one that follows, and nothing that it writes later is", async () => {
+    await (await Journal.create(directory, header)).close();
+    for (let round = 0; round < 6; round += 1) {
+      const before = (await readAll()).entries.length;
+      const { journal: old } = await Journal.reopen(directory, () => undefined);
+      const acknowledged: string[] = [];
+      const fenced = Promise.withResolvers<unknown>();
+      const write = async (n: number): Promise<void> => {
+        await old.append(loss(n));
+        acknowledged.push(`a/p${n}`);
+        if (n === round) follow();
+        return write(n + 1);
+      };
+      let follow: () => void = () => undefined;
+      const followed = new Promise<void>((resolve) => (follow = resolve));
+      write(0).catch(fenced.resolve);
+      await followed;
+      const read: JournalEntry[] = [];
+      const { journal } = await Journal.reopen(directory, (entry) => read.push(entry));
+      expect(await fenced.promise).toMatchObject({ code: "aborted" });
+      await expect(old.append(loss(99))).rejects.toThrow(/another process took this run over/);
+      await journal.append(loss(7));
+      await Promise.all([journal.close(), old.close()]);
+      const losses = read.filter(({ kind }) => kind === "loss").slice(before);
+      const tasks = losses.map((entry) => ("task" in entry ? entry.task : ""));
+      expect(tasks.slice(0, acknowledged.length)).toEqual(acknowledged);
+      expect((await readAll()).entries).toHaveLength(before + losses.length + 1);
+    }
+  });
+
+  test("a file that its writer began and never wrote to is passed over, and cannot be written to later", async () => {
+    await writeThree();
+    // A coordinator died, or sleeps, between making its file and writing to it.
+    await writeFile(join(directory, "000002.jsonl"), "");
+    expect((await readAll()).entries).toEqual([loss(1), loss(2), loss(3)]);
+    await appendFile(join(directory, "000002.jsonl"), await readFile(path));
+    expect((await readAll()).entries).toEqual([loss(1), loss(2), loss(3)]);
+  });
+
+  test("a file that lost entries which a later one counts is data loss", async () => {
+    await writeThree();
+    await readAll();
+    const whole = await readFile(path);
+    await writeFile(path, whole.subarray(0, whole.lastIndexOf(10, whole.length - 2) + 1));
+    await expect(readAll()).rejects.toThrow(/000001\.jsonl: expected \d+ bytes of entries .*, found \d+/);
   });
 
   test("a journal of another strategy version, seed or set of problems is refused, naming each difference", () => {

@@ -9,7 +9,6 @@ import {
   readRunProblems,
   Rows,
 } from "../../services/coordinator/run-directory.ts";
-import { lockRunDirectory } from "../../services/coordinator/run-lock.ts";
 import type { Problem } from "../../services/coordinator/sweep.ts";
 
 const problems: Problem[] = ["a", "b\u2028c"].map((prompt, n) => ({
@@ -70,21 +69,6 @@ describe("run directory", () => {
     await (await Rows.open(path, ends)).close();
     expect(await readFile(join(path, "rollouts.jsonl"), "utf8")).toBe('{"n":1}\n{"n":2}\n');
     expect(await readFile(join(path, "results.jsonl"), "utf8")).toBe('{"r":1}\n');
-  });
-
-  test("a second process is refused, a dead process's lock is taken over", async () => {
-    await createRunDirectory(path, content, async () => undefined);
-    const unlock = await lockRunDirectory(path);
-    await expect(lockRunDirectory(path)).rejects.toThrow(/another process works on this run/);
-    await unlock();
-    await writeFile(join(path, "lock"), JSON.stringify({ pid: process.pid, started: "another boot/1" }));
-    await (
-      await lockRunDirectory(path)
-    )();
-    await writeFile(join(path, "lock"), "{");
-    await (
-      await lockRunDirectory(path)
-    )();
   });
 
   test("each attempt gets its own folder of logs and latest points at the last", async () => {

@@ -64,7 +64,7 @@ function serve(options: CoordinatorOptions, shell: Shell): Promise<number> {
     const runs = resolve(shell.cwd, options.runs);
     const catalogue = await catalogueWith(options.strategy, shell.cwd);
     const lanes = await openLanes(daemon, shell, options);
-    const parts = { lanes, clock: shell.clock, log: daemon.log, version: programVersion() };
+    const parts = { lanes, clock: shell.clock, log: daemon.log, version: programVersion(), say: shell.say };
     const coordinator = runLogs.watching(
       daemon.lifecycle.own("coordinator", createCoordinator(parts), (part) => part.close()),
     );
