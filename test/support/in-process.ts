@@ -8,6 +8,7 @@ import type { RunLimits } from "../../services/coordinator/run-parts.ts";
 import type { DispatchLimits } from "../../services/coordinator/scheduler/dispatcher.ts";
 import type { Arm, Problem, Sweep } from "../../services/coordinator/sweep.ts";
 import { createLocalLink } from "../../services/link/local-link.ts";
+import type { Lanes } from "../../services/queue/lanes.ts";
 import { createMemoryLanes } from "../../services/queue/memory-lanes.ts";
 import { systemClock } from "../../services/runtime/clock.ts";
 import { silentLog } from "../../services/runtime/log.ts";
@@ -32,10 +33,16 @@ export interface InProcess {
 }
 
 export async function startInProcess(
-  options: { readonly run?: Partial<RunLimits>; readonly dispatch?: Partial<DispatchLimits> } = {},
+  options: {
+    readonly run?: Partial<RunLimits>;
+    readonly dispatch?: Partial<DispatchLimits>;
+    /** Lanes to use instead, made of those in memory. */
+    readonly around?: (lanes: Lanes) => Lanes;
+  } = {},
 ): Promise<InProcess> {
   const random = createRandom(1);
-  const lanes = createMemoryLanes({ clock, random });
+  const { around = (inner) => inner } = options;
+  const lanes = around(createMemoryLanes({ clock, random }));
   const coordinator = createCoordinator({ lanes, clock, log: silentLog, version: "test", ...options });
   const pool = await createVerifierPool({ clock, threads: 1 });
   const verifierLink = createLocalLink(coordinator.desk, { clock, random });
