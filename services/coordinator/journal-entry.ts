@@ -1,6 +1,6 @@
 /** The entries of the journal. `task` is the task's id; the order of entries is the order in which answers were told (I4). */
 import type { AttemptUsage, RolloutResult, VerdictResult } from "../queue/job.ts";
-import type { Loss } from "../search/program.ts";
+import type { Answer, Loss } from "../search/program.ts";
 import { CoppiceError } from "../runtime/errors.ts";
 import type { Amount } from "./amount.ts";
 import type { TaskTally } from "./tally.ts";
@@ -73,6 +73,37 @@ export interface SettledEntry {
   readonly resultsEnd: number;
 }
 
+/**
+ * The tasks [from, to) are opened, and divide their part of the budget among themselves. Each is granted what the allocator
+ * gives a task of this share first, so a resumed run grants the same.
+ */
+export interface CohortEntry {
+  readonly kind: "cohort";
+  readonly from: number;
+  readonly to: number;
+  /** Of one task, in rollouts. */
+  readonly share: number;
+  /** Rollouts charged when it began. */
+  readonly charged: number;
+  /** Part of what could be afforded then that is kept for later cohorts. */
+  readonly kept: number;
+}
+
+/** What a round granted beyond that: rollouts by task. */
+export interface GrantEntry {
+  readonly kind: "grant";
+  readonly grants: Readonly<Record<string, number>>;
+}
+
+/** A task asks for no more rollouts: it has enough, or there is no more for it. */
+export interface StopEntry {
+  readonly kind: "stop";
+  readonly task: string;
+  readonly state: "completed" | "exhausted";
+  /** For its row, where it is not simply that. */
+  readonly reason: string | null;
+}
+
 /** Running time of this attempt at the run so far: the wall budget counts every attempt. */
 export interface ElapsedEntry {
   readonly kind: "elapsed";
@@ -102,6 +133,9 @@ export type JournalEntry =
   | LossEntry
   | SpentEntry
   | SettledEntry
+  | CohortEntry
+  | GrantEntry
+  | StopEntry
   | ElapsedEntry
   | OrderEntry;
 
@@ -112,6 +146,9 @@ const KINDS: ReadonlySet<string> = new Set([
   "loss",
   "spent",
   "settled",
+  "cohort",
+  "grant",
+  "stop",
   "elapsed",
   "order",
 ]);
@@ -161,4 +198,13 @@ export function checkHeader(expected: JournalHeader, found: JournalHeader, where
     "failed_precondition",
     `${where}: cannot go on with this run:\n  ${differences.join("\n  ")}`,
   );
+}
+
+/** An accepted answer, as the search is told. */
+export function answerOf(entry: AnswerEntry): Answer {
+  const { result } = entry;
+  if (result.kind === "verdict") return { kind: "verdict", verdict: result };
+  const { text, finishReason, stopString, meanLogprob } = result;
+  const { completionTokens } = entry.usage;
+  return { kind: "rollout", rollout: { text, finishReason, stopString, meanLogprob, completionTokens } };
 }

@@ -112,6 +112,15 @@ export class Ledger {
     return this.shortage(account, worst) === null;
   }
 
+  /**
+   * Rollouts that can be afforded still, by their mean cost so far, by `guess` before any was charged: of the sweep, and of
+   * its arms together. Infinity without a ceiling. An estimate: whether an ask fits, `fitting` says.
+   */
+  affordable(guess: Amount): number {
+    const arms = [...this.#arms.values()].reduce((sum, { account }) => sum + account.affordable(guess), 0);
+    return Math.min(this.#sweep.affordable(guess), arms);
+  }
+
   /** Turns a reservation into a charge; what was not used flows back. */
   charge(reservation: Reservation, cost: Amount): void {
     if (!reservation.isOpen) throw new Error("a reservation is settled once");
@@ -157,6 +166,15 @@ class Account {
       least = Math.min(least, Math.floor(free / worst[unit]));
     }
     return Math.max(0, least);
+  }
+
+  affordable(guess: Amount): number {
+    let least = Infinity;
+    for (const [unit, ceiling] of this.#ceilings) {
+      const mean = this.charged.rollouts === 0 ? guess[unit] : this.charged[unit] / this.charged.rollouts;
+      if (mean > 0) least = Math.min(least, (ceiling - this.charged[unit] - this.reserved[unit]) / mean);
+    }
+    return Math.max(0, Math.floor(least));
   }
 
   shortage(worst: Amount): Shortage | null {

@@ -3,20 +3,31 @@ import { CoppiceError } from "../runtime/errors.ts";
 import { JOURNAL_FORMAT } from "./journal-entry.ts";
 import type {
   AnswerEntry,
+  CohortEntry,
   JournalEntry,
   JournalHeader,
   LossEntry,
   OrderEntry,
   SpentEntry,
+  StopEntry,
 } from "./journal-entry.ts";
 import { Ledger } from "./ledger.ts";
 import type { ProblemsFile } from "./run-directory.ts";
 import { SettledOrdinals } from "./settled-ordinals.ts";
 import type { Sweep } from "./sweep.ts";
-import { Totals } from "./tally.ts";
+import { type TaskTally, Totals } from "./tally.ts";
 
 /** An entry that settles one ask. */
 export type TaskEntry = AnswerEntry | LossEntry | SpentEntry;
+
+/** What else changes a task: rollouts granted to it, and the word to ask for no more. */
+export interface GrantedEntry {
+  readonly kind: "granted";
+  readonly task: string;
+  readonly rollouts: number;
+}
+
+export type PastEntry = TaskEntry | GrantedEntry | StopEntry;
 
 /** The header that this sweep would write. */
 export function headerOf(sweep: Sweep, problems: ProblemsFile): JournalHeader {
@@ -42,7 +53,10 @@ export class Past {
   readonly totals: Totals;
   readonly ledger: Ledger;
   readonly settled = new SettledOrdinals();
-  readonly entries = new Map<string, TaskEntry[]>();
+  readonly entries = new Map<string, PastEntry[]>();
+  /** The last one that began, and the tallies of its tasks that settled. */
+  cohort: CohortEntry | null = null;
+  readonly cohortTallies = new Map<number, TaskTally>();
   readonly elapsed = new Map<number, number>();
   order: OrderEntry["order"] = "running";
   rolloutsEnd = 0;
@@ -57,16 +71,35 @@ export class Past {
     return [...this.elapsed.values()].reduce((sum, ms) => sum + ms, 0);
   }
 
+  /** Asks of a task that were stopped after they had been sent. */
+  spentBefore(task: string): ReadonlySet<string> {
+    const entries = this.entries.get(task) ?? [];
+    return new Set(
+      entries.flatMap((entry) => (entry.kind === "spent" && entry.isHedge !== true ? [entry.ask] : [])),
+    );
+  }
+
   visit(entry: JournalEntry): void {
     switch (entry.kind) {
       case "settled":
         this.totals.add(entry.tally);
         this.settled.add(entry.ordinal);
+        if (this.cohort !== null) this.cohortTallies.set(entry.ordinal, entry.tally);
         this.entries.delete(entry.task);
         this.ledger.close(entry.task);
         this.rolloutsEnd = entry.rolloutsEnd;
         this.resultsEnd = entry.resultsEnd;
         return;
+      case "cohort":
+        this.cohort = entry;
+        this.cohortTallies.clear();
+        return;
+      case "grant":
+        for (const [task, rollouts] of Object.entries(entry.grants))
+          this.#remember({ kind: "granted", task, rollouts });
+        return;
+      case "stop":
+        return this.#remember(entry);
       case "elapsed":
         this.elapsed.set(entry.attempt, entry.ms);
         return;
@@ -77,12 +110,15 @@ export class Past {
       case "spent":
       case "loss":
         this.ledger.restore(this.ledger.accountOf(entry.task, armOf(entry.task)), entry.charge);
-        break;
+        return this.#remember(entry);
       case "fence":
         return;
       case "sweep":
         throw new CoppiceError("data_loss", "journal: expected one header, found a second");
     }
+  }
+
+  #remember(entry: PastEntry): void {
     const known = this.entries.get(entry.task);
     if (known === undefined) this.entries.set(entry.task, [entry]);
     else known.push(entry);

@@ -1,4 +1,5 @@
 /** How many tokens the prompts of one task can be at most: what hosts have counted, and bytes behind that. */
+import type { AttemptUsage } from "../queue/job.ts";
 import { JOINT_TOKENS_MAX, SPECIAL_TOKENS_MAX, textTokensMax } from "../queue/token-bound.ts";
 import type { Prefix } from "../search/program.ts";
 
@@ -6,6 +7,12 @@ export class PromptBound {
   readonly #counted = new Map<Prefix, number>();
   readonly #sampled = new Map<Prefix, number>();
   readonly #bytes = new Map<Prefix, number>();
+
+  /** A rollout behind `prefix` came to `continued`. */
+  saw(prefix: Prefix, { promptTokens, completionTokens }: AttemptUsage, continued: Prefix): void {
+    if (promptTokens !== null) this.counted(prefix, promptTokens);
+    if (completionTokens !== null) this.sampled(continued, completionTokens);
+  }
 
   /** A host was given this prompt and counted so many tokens in it. */
   counted(prefix: Prefix, tokens: number): void {

@@ -1,7 +1,8 @@
 /** A line of `rollouts.jsonl`: an accepted rollout with what its verifiers said. A file of them is a file of records. */
 import type { VerdictResult } from "../queue/job.ts";
-import type { Prefix, SampleAsk } from "../search/program.ts";
+import type { AskId, Candidate, Prefix, SampleAsk, VerifyAsk } from "../search/program.ts";
 import type { AnswerEntry } from "./journal-entry.ts";
+import { addKnown } from "./usage.ts";
 
 export interface RolloutRow {
   readonly issued: number;
@@ -77,4 +78,32 @@ function candidateText({ ask, judged }: RolloutRow, text: string): { readonly ca
           .map((piece) => piece.text)
           .join(""),
       };
+}
+
+/** Completion tokens of rollouts that are on no candidate's path; null where one is not counted. */
+export function prunedTokens(
+  rows: ReadonlyMap<AskId, RolloutRow>,
+  candidates: readonly Candidate[],
+): number | null {
+  const kept = new Set<AskId>();
+  for (const { ask, prefix } of candidates) {
+    if (ask !== null) kept.add(ask);
+    for (let node: Prefix | null = prefix; node !== null; node = node.parent)
+      if (node.ask !== null) kept.add(node.ask);
+  }
+  let pruned: number | null = 0;
+  for (const [id, row] of rows)
+    if (!kept.has(id)) pruned = addKnown(pruned, row.entry.usage.completionTokens);
+  return pruned;
+}
+
+/** What a verifier says of the path that the row's rollout ends. */
+export function judgeRow(row: RolloutRow, ask: VerifyAsk, { result }: AnswerEntry): void {
+  if (result.kind !== "verdict") return;
+  if (ask.role === "process") {
+    row.processScore = result.score;
+  } else if (ask.role === "outcome") {
+    row.outcome = result;
+    row.judged = ask.prefix;
+  }
 }

@@ -13,6 +13,8 @@ export interface RunLimits {
   readonly siblingsMax: number;
   /** Tasks open at once, however much room there is. */
   readonly openTasksMax: number;
+  /** Tasks among which a budget is divided at once. */
+  readonly cohortTasksMax: number;
   /** Verifications that may wait before no further task is opened. */
   readonly waitingVerificationsMax: number;
   /** A worker that does not confirm a withdrawal within this time is not waited for. */
@@ -31,6 +33,7 @@ export interface RunLimits {
 export const DEFAULT_RUN_LIMITS: RunLimits = {
   siblingsMax: 16,
   openTasksMax: 4_096,
+  cohortTasksMax: 1_024,
   waitingVerificationsMax: 1_024,
   withdrawalMs: 30_000,
   statusMs: 500,

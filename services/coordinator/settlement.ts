@@ -8,9 +8,9 @@
 import { NO_TOKENS, UNKNOWN_TOKENS } from "../queue/job.ts";
 import type { OpenAsk } from "./backlog.ts";
 import { addressee, type Word } from "./hedges.ts";
-import type { LossEntry } from "./journal-entry.ts";
+import type { LossEntry, StopEntry } from "./journal-entry.ts";
 import { NOTHING } from "./amount.ts";
-import type { Past, TaskEntry } from "./past.ts";
+import type { Past, PastEntry, TaskEntry } from "./past.ts";
 import { endOf } from "./report-entry.ts";
 import type { RunFiles } from "./run-files.ts";
 import type { RunParts } from "./run-parts.ts";
@@ -72,8 +72,25 @@ export class Settlement {
     this.#openedMs.set(task, this.#parts.clock.monotonicMs());
     if (refusal !== null) task.refuse(refusal);
     else this.withdraw(task, task.start());
-    for (const entry of this.#past.entries.get(task.id) ?? []) this.withdraw(task, task.apply(entry));
+    for (const entry of this.#past.entries.get(task.id) ?? []) this.#replay(task, entry);
     this.#past.entries.delete(task.id);
+    this.#afterStep(task);
+  }
+
+  #replay(task: TaskRun, entry: PastEntry): void {
+    if (entry.kind === "granted") task.grant(entry.rollouts);
+    else this.withdraw(task, entry.kind === "stop" ? task.stop(entry) : task.apply(entry));
+  }
+
+  /** The task asks for no more rollouts: journal, then search. Those in flight are withdrawn, and what they hold flows back. */
+  async stop(task: TaskRun, entry: StopEntry): Promise<void> {
+    this.#dispatch.over(task);
+    try {
+      await this.#files.journal.append(entry);
+    } catch (error) {
+      return this.#owner.fail(error);
+    }
+    this.withdraw(task, task.stop(entry));
     this.#afterStep(task);
   }
 

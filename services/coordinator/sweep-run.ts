@@ -8,6 +8,7 @@
  */
 import { CoppiceError, messageOf } from "../runtime/errors.ts";
 import type { Job, Report } from "../queue/job.ts";
+import { Allocation } from "./allocation.ts";
 import type { OpenAsk } from "./backlog.ts";
 import type { SweepRun } from "./coordinator-api.ts";
 import { DecisionLog } from "./decision-log.ts";
@@ -16,7 +17,7 @@ import { PlacementNews } from "./placement-news.ts";
 import type { Decision } from "./scheduler/decision.ts";
 import type { TaskTree } from "./task-tree.ts";
 import type { JobOwner } from "./scheduler/dispatcher.ts";
-import type { ElapsedEntry, OrderEntry } from "./journal-entry.ts";
+import type { ElapsedEntry, JournalEntry } from "./journal-entry.ts";
 import type { Past } from "./past.ts";
 import { tryRenderPrompt } from "./sweep-file/prompt-template.ts";
 import { isOverrun } from "./ask-cost.ts";
@@ -31,7 +32,7 @@ import { TaskDispatch } from "./task-dispatch.ts";
 import { TaskLine, type TaskToOpen } from "./task-line.ts";
 import { TaskOpener } from "./task-opener.ts";
 import { type CutShort, Settlement, type SettlementOwner } from "./settlement.ts";
-import { TaskRun } from "./task-run.ts";
+import { taskId, TaskRun } from "./task-run.ts";
 import { Timers, Watchers } from "./watchers.ts";
 
 export class Run implements SweepRun, JobOwner {
@@ -50,6 +51,7 @@ export class Run implements SweepRun, JobOwner {
   readonly #routes: ReadonlyMap<Arm, Routes>;
   readonly #dispatch: TaskDispatch;
   readonly #settlement: Settlement;
+  readonly #allocation: Allocation;
   readonly #watchers = new Watchers();
   readonly #timers: Timers;
   readonly #decisions: DecisionLog;
@@ -115,6 +117,15 @@ export class Run implements SweepRun, JobOwner {
       dispatch: this.#dispatch,
       watchers: this.#watchers,
     });
+    this.#allocation = new Allocation({
+      sweep: options.sweep,
+      past: options.past,
+      problems: options.files.problems,
+      cohortTasksMax: Math.min(limits.cohortTasksMax, limits.openTasksMax),
+      note: (entry) => this.#note(entry),
+      stop: (task, entry) => void this.#settlement.stop(task, entry),
+      funded: (task) => this.#dispatch.stir(task),
+    });
     // Somebody may only ever watch; a run that fails is told to watchers too.
     this.ended.catch(() => undefined);
   }
@@ -161,13 +172,13 @@ export class Run implements SweepRun, JobOwner {
 
   pause(): void {
     if (this.#state === "running") this.#changeState("paused");
-    this.#note("paused");
+    this.#note({ kind: "order", order: "paused" });
   }
 
   resume(): void {
     if (this.#state !== "paused") return;
     this.#changeState("running");
-    this.#note("running");
+    this.#note({ kind: "order", order: "running" });
     this.#dispatch.release();
     this.pump();
   }
@@ -175,7 +186,7 @@ export class Run implements SweepRun, JobOwner {
   async cancel(reason: string): Promise<void> {
     if (this.#isOver || this.#cutShort !== null) return;
     this.#watchers.tell({ kind: "log", level: "warn", message: `cancelled: ${reason}` });
-    this.#note("cancelled");
+    this.#note({ kind: "order", order: "cancelled" });
     this.#cutRest("cancelled");
     await this.ended.catch(() => undefined);
   }
@@ -303,8 +314,11 @@ export class Run implements SweepRun, JobOwner {
     for (const task of this.#stirred) {
       if (this.#settlement.isSettling(task)) continue;
       for (const { open, entry } of task.takeEchoes()) this.#settlement.settleUntold(task, open, entry);
-      this.#dispatch.stir(task);
+      if (this.#allocation.saw(task)) this.#dispatch.stir(task);
     }
+    this.#allocation.divide();
+    // A tree that sends nothing for a while holds no room at its host.
+    for (const task of this.#stirred) if (task.isResting) this.#dispatch.over(task);
     this.#stirred.clear();
     this.#dispatch.fillVerifiers();
     this.#parts.dispatcher.scheduler.run();
@@ -316,6 +330,7 @@ export class Run implements SweepRun, JobOwner {
     const { openTasksMax, waitingVerificationsMax } = this.#parts.limits;
     if (this.#tasks.size >= openTasksMax) return false;
     if (this.#cutShort !== null) return true;
+    if (!this.#allocation.mayOpen()) return false;
     if (this.#dispatch.waitingVerifications > waitingVerificationsMax) return false;
     for (const [arm, routes] of this.#routes) if (this.#dispatch.wants(arm.id, routes)) return true;
     return false;
@@ -339,14 +354,17 @@ export class Run implements SweepRun, JobOwner {
       sweepSeed: this.#sweep.seed,
       isDeterministic: this.#sweep.deterministic,
       prices: this.#sweep.prices,
+      spentBefore: this.#past.spentBefore(taskId(arm, problem)),
       retain: (segment) => this.#parts.segments.retain(segment),
     });
     this.#tasks.set(task.id, task);
+    this.#allocation.opened(task);
     this.#settlement.begin(task, prompt.error);
   }
 
   #taskSettled(task: TaskRun): void {
     this.#tasks.delete(task.id);
+    this.#allocation.settled(task);
     this.#endIfAllSettled();
     this.pump();
   }
@@ -455,10 +473,10 @@ export class Run implements SweepRun, JobOwner {
     return this.#past.elapsedMs + this.#attemptMs;
   }
 
-  /** What the user ordered holds after a crash of the coordinator too. */
-  #note(order: OrderEntry["order"]): void {
+  /** What was ordered or decided holds after a crash of the coordinator too. */
+  #note(entry: JournalEntry): void {
     if (this.#isOver) return;
-    this.#files.journal.append({ kind: "order", order }).catch((error: unknown) => this.#fail(error));
+    this.#files.journal.append(entry).catch((error: unknown) => this.#fail(error));
   }
 
   #changeState(state: SweepState): void {

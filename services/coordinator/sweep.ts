@@ -1,4 +1,5 @@
 /** A sweep as the coordinator believes it: parsed at the edge by `sweep-file.ts`, complete, every default filled in. */
+import type { AllocatorSpec } from "./allocate/catalogue.ts";
 import type { Sampling, VerifierSpec } from "../queue/job.ts";
 import type { Strategy } from "../search/strategy.ts";
 import type { Ceilings } from "./amount.ts";
@@ -17,6 +18,8 @@ export interface Sweep {
   readonly budget: Budget;
   /** Null: nothing has a price. */
   readonly prices: Prices | null;
+  /** Which task gets the next part of it. */
+  readonly allocate: AllocatorSpec;
   readonly seed: number;
   readonly deterministic: boolean;
   /** Null: no ask is sent a second time. Always null where `deterministic` is. */

@@ -7,31 +7,36 @@
  * (2) an entry for an ask that the search no longer waits for changes no search, only the account (I1).
  */
 import { messageOf } from "../runtime/errors.ts";
+import type { TaskProgress } from "./allocate/allocator.ts";
 import { createRandom, deriveSeed } from "../runtime/random.ts";
 import type { Segment } from "../queue/job.ts";
-import type { Answer, AskId, Candidate, Prefix, SampleAsk, VerifyAsk } from "../search/program.ts";
+import type { AskId, Candidate, Prefix, SampleAsk, VerifyAsk } from "../search/program.ts";
 import { rootPrefix, Search, type Step } from "../search/search.ts";
 import { Backlog, type OpenAsk } from "./backlog.ts";
 import { type Echo, EqualAsks } from "./equal-asks.ts";
-import type { AnswerEntry, LossEntry, SpentEntry } from "./journal-entry.ts";
-import { rolloutLine, type RolloutRow } from "./rollout-row.ts";
+import {
+  type AnswerEntry,
+  answerOf,
+  type LossEntry,
+  type SpentEntry,
+  type StopEntry,
+} from "./journal-entry.ts";
+import { judgeRow, prunedTokens, rolloutLine, type RolloutRow } from "./rollout-row.ts";
 import type { Route, Routes } from "./routes.ts";
 import { estimateTask } from "./task-estimates.ts";
 import type { Prices } from "./prices.ts";
 import { PromptBound } from "./prompt-bound.ts";
 import type { Arm, Problem } from "./sweep.ts";
 import type { Opening, Usage } from "./status.ts";
+import { Standing } from "./standing.ts";
+import { TaskGrant } from "./task-grant.ts";
 import { TaskSegments } from "./task-segments.ts";
 import type { SettledState, TaskTally } from "./tally.ts";
-import {
-  addKnown,
-  addUsage,
-  cancelledUsage,
-  lostUsage,
-  NO_USAGE,
-  rolloutUsage,
-  verificationUsage,
-} from "./usage.ts";
+import { UniqueTokens } from "./unique-tokens.ts";
+import { addUsage, cancelledUsage, lostUsage, NO_USAGE, rolloutUsage, verificationUsage } from "./usage.ts";
+
+/** How often a program that is told to ask for no more may ask again, before it is ended where it stands. */
+const ASKS_AFTER_STOP_MAX = 1_000;
 
 export interface TaskRunOptions {
   readonly ordinal: number;
@@ -45,6 +50,8 @@ export interface TaskRunOptions {
   readonly isDeterministic: boolean;
   /** Of the sweep. */
   readonly prices: Prices | null;
+  /** Asks that an earlier attempt at the run stopped after it had sent them. */
+  readonly spentBefore?: ReadonlySet<AskId>;
   /** Called once per segment that the task's jobs may name. */
   readonly retain: (segment: Segment) => void;
 }
@@ -69,21 +76,24 @@ export class TaskRun {
   readonly #search: Search;
   readonly #sweepSeed: number;
   readonly #waiting = new Map<Route, Backlog>();
+  readonly #grant = new TaskGrant((open) => this.#line(open.route).push(open));
+  readonly #standing = new Standing();
   readonly #equals = new EqualAsks();
   readonly #rows = new Map<AskId, RolloutRow>();
   /** Answers that the search holds back until their turn (`deterministic`): they become rows when they are told. */
   readonly #arrived = new Map<AskId, { readonly open: OpenAsk; readonly entry: AnswerEntry }>();
-  readonly #knownTokens = new Map<Prefix, number>();
   readonly #promptBound = new PromptBound();
+  readonly #tokens = new UniqueTokens();
+  readonly #spentBefore: ReadonlySet<AskId>;
   #issued = 0;
   #verifications = 0;
   #losses = 0;
   #hedged = 0;
   #isBudgetLost = false;
+  #stopped: StopEntry | null = null;
   #firstLoss: string | null = null;
   #refusal: string | null = null;
   #usage: Usage = NO_USAGE;
-  #uniqueTokens: number | null = 0;
 
   constructor(options: TaskRunOptions) {
     this.id = taskId(options.arm, options.problem);
@@ -93,6 +103,7 @@ export class TaskRun {
     this.routes = options.routes;
     this.prices = options.prices;
     this.#sweepSeed = options.sweepSeed;
+    this.#spentBefore = options.spentBefore ?? new Set();
     const root = rootPrefix(options.prompt);
     this.segments = new TaskSegments({
       root,
@@ -138,6 +149,41 @@ export class TaskRun {
     this.#isBudgetLost = true;
   }
 
+  /** May ask for so many rollouts more. */
+  grant(rollouts: number): void {
+    this.#grant.add(rollouts);
+  }
+
+  /** Whether all that it waits for are rollouts which it was not granted. */
+  get isResting(): boolean {
+    return !this.isEnded && this.#grant.waiting > 0 && this.#grant.waiting === this.asks.size;
+  }
+
+  /** Whether it was told to ask for no more. */
+  get isStopped(): boolean {
+    return this.#stopped !== null;
+  }
+
+  /** What the allocator knows of it. */
+  get progress(): TaskProgress {
+    return this.#standing.progress(this, this.#grant);
+  }
+
+  /** Whether the ledger has no room for what it asked, and never will have. */
+  get isShort(): boolean {
+    return this.#isBudgetLost;
+  }
+
+  /**
+   * It asks for no more rollouts: those that it waits for are lost to it, verifications are finished, and it ends with what
+   * it has. @returns Asks that a worker may hold.
+   */
+  stop(entry: StopEntry): readonly OpenAsk[] {
+    this.#stopped = entry;
+    this.#isBudgetLost ||= entry.state === "exhausted";
+    return this.#dropSamples(entry);
+  }
+
   /** Open asks that have the answer of an equal one by now: to be applied like a worker's. */
   takeEchoes(): readonly Echo[] {
     return this.#equals
@@ -154,7 +200,7 @@ export class TaskRun {
 
   /** Tokens of a path, prompt included, as hosts have counted them; null where none did. */
   tokensUntil(prefix: Prefix): number | null {
-    return this.#knownTokens.get(prefix) ?? null;
+    return this.#tokens.until(prefix);
   }
 
   /** Tokens of a path as a prompt, at most. */
@@ -178,10 +224,15 @@ export class TaskRun {
       this.#usage = addUsage(this.#usage, cancelledUsage(entry.usage));
       return [];
     }
+    const stopping = this.#apply(entry);
+    return this.#stopped === null ? stopping : [...stopping, ...this.#dropSamples(this.#stopped)];
+  }
+
+  #apply(entry: AnswerEntry | LossEntry | SpentEntry): readonly OpenAsk[] {
     const open = this.asks.get(entry.ask);
     if (open !== undefined && isShared(open) && entry.kind === "answer")
       this.#equals.answered(open.ask, entry);
-    this.#close(entry.ask);
+    this.#close(entry.ask, entry);
     if (entry.kind === "spent") {
       this.#usage = addUsage(this.#usage, cancelledUsage(entry.usage));
       return [];
@@ -192,6 +243,7 @@ export class TaskRun {
       }
       return [];
     }
+    this.#standing.settled(open.ask, entry);
     if (entry.kind === "loss") {
       this.#losses += 1;
       this.#usage = addUsage(this.#usage, lostUsage(entry.usage));
@@ -220,7 +272,8 @@ export class TaskRun {
   get settledState(): SettledState {
     if (this.#error !== null) return "failed";
     if (this.#isBudgetLost) return "exhausted";
-    return this.#search.outcome === null ? "failed" : "completed";
+    const hasEnded = this.#search.outcome !== null || (this.isStopped && this.#search.best !== null);
+    return hasEnded ? "completed" : "failed";
   }
 
   tally(state: SettledState): TaskTally {
@@ -244,7 +297,7 @@ export class TaskRun {
         seed: deriveSeed(this.#sweepSeed, this.id, "estimates"),
       }),
       usage: this.#totalUsage(),
-      uniqueTokens: this.#uniqueTokens,
+      uniqueTokens: this.#tokens.total,
     };
   }
 
@@ -254,7 +307,8 @@ export class TaskRun {
     const outcome = this.#search.outcome;
     // An answer that nothing judged is no answer that is wrong: the row says why nothing did.
     const isUnjudged = selected !== null && selected.verdict === null;
-    const error = this.#error ?? (state === "failed" || isUnjudged ? this.#firstLoss : null);
+    const loss = state === "failed" || isUnjudged ? this.#firstLoss : null;
+    const error = this.#error ?? this.#stopped?.reason ?? loss;
     return {
       task: this.id,
       problem: this.problem.id,
@@ -330,7 +384,8 @@ export class TaskRun {
       };
       this.#issued += 1;
       this.asks.set(ask.id, open);
-      if (!isShared(open) || this.#equals.join(open.ask, open)) this.#line(open.route).push(open);
+      if (ask.kind === "sample") this.#grant.ask(open);
+      else if (!isShared(open) || this.#equals.join(open.ask, open)) this.#line(open.route).push(open);
     }
     const stopping: OpenAsk[] = [];
     for (const id of step.withdrawn) {
@@ -339,10 +394,34 @@ export class TaskRun {
         this.#discard(id);
         continue;
       }
-      open.isWithdrawn = true;
-      this.#sendEqual(open);
-      if (open.job !== null || open.accepting !== null) stopping.push(open);
-      else this.#close(id);
+      if (!open.isWithdrawn && this.#withdraw(open)) stopping.push(open);
+    }
+    return stopping;
+  }
+
+  /** @returns Whether a worker may hold it, or its answer is on the way to disk. */
+  #withdraw(open: OpenAsk): boolean {
+    open.isWithdrawn = true;
+    this.#sendEqual(open);
+    if (open.job !== null || open.accepting !== null) return true;
+    this.#close(open.ask.id, null);
+    return false;
+  }
+
+  /** The program is told that the rollouts which it asked for are lost, and those that it asks for then, until it ends or waits. */
+  #dropSamples({ state, reason }: StopEntry): readonly OpenAsk[] {
+    const stopping: OpenAsk[] = [];
+    const message =
+      reason ?? (state === "completed" ? "the task has what it came for" : "the budget is spent");
+    for (let turn = 0; !this.isEnded; turn += 1) {
+      const doomed = [...this.asks.values()].filter(
+        (open) => open.ask.kind === "sample" && !open.isWithdrawn,
+      );
+      if (doomed.length === 0) return stopping;
+      if (turn === ASKS_AFTER_STOP_MAX) return [...stopping, ...this.cancel()];
+      for (const open of doomed) if (this.#withdraw(open)) stopping.push(open);
+      for (const { ask } of doomed)
+        stopping.push(...this.#take(this.#search.fail(ask.id, { reason: "budget", message })));
     }
     return stopping;
   }
@@ -354,12 +433,16 @@ export class TaskRun {
     this.#usage = addUsage(this.#usage, cancelledUsage(arrived.entry.usage));
   }
 
-  #close(id: AskId): void {
+  /** @param entry What settled it; null for one that was withdrawn before it was sent. */
+  #close(id: AskId, entry: AnswerEntry | LossEntry | SpentEntry | null): void {
     const open = this.asks.get(id);
     if (open === undefined) return;
     this.asks.delete(id);
     this.#sendEqual(open);
     if (open.job === null) this.#line(open.route).forget(open);
+    if (open.ask.kind !== "sample") return;
+    if (entry === null && !this.#spentBefore.has(id)) this.#grant.returned(open);
+    else this.#grant.spent(open);
   }
 
   /** An ask that will not answer leaves its place to an equal one, if there is any. */
@@ -387,69 +470,24 @@ export class TaskRun {
       });
       this.#usage = addUsage(this.#usage, rolloutUsage(entry.usage, entry.attempt));
       const text = entry.result.kind === "rollout" ? entry.result.text : "";
-      this.#countUnique(ask.prefix, entry, ask.prefix.extend(text, ask.id));
+      const continued = ask.prefix.extend(text, ask.id);
+      this.#tokens.count(ask.prefix, entry.usage, continued);
+      this.#promptBound.saw(ask.prefix, entry.usage, continued);
       return;
     }
     this.#verifications += 1;
     this.#usage = addUsage(this.#usage, verificationUsage(entry.usage));
-    this.#judge(open.ask, entry);
-  }
-
-  #judge(ask: VerifyAsk, entry: AnswerEntry): void {
-    const row = ask.of === null ? undefined : this.#rows.get(ask.of);
-    if (row === undefined || entry.result.kind !== "verdict") return;
-    if (ask.role === "process") {
-      row.processScore = entry.result.score;
-    } else if (ask.role === "outcome") {
-      row.outcome = entry.result;
-      row.judged = ask.prefix;
-    }
-  }
-
-  /**
-   * Prompt tokens that no placement could have saved: those which no earlier rollout of this task had put into a
-   * cache, and the last of each prompt, which every engine computes again to have its logits.
-   */
-  #countUnique(prefix: Prefix, entry: AnswerEntry, continued: Prefix): void {
-    const { promptTokens, completionTokens } = entry.usage;
-    if (promptTokens !== null) this.#promptBound.counted(prefix, promptTokens);
-    if (completionTokens !== null) this.#promptBound.sampled(continued, completionTokens);
-    if (promptTokens === null || completionTokens === null) {
-      this.#uniqueTokens = null;
-      return;
-    }
-    const known = this.#knownTokens.get(prefix) ?? 0;
-    this.#uniqueTokens = addKnown(this.#uniqueTokens, Math.max(1, promptTokens - known));
-    this.#knownTokens.set(prefix, Math.max(known, promptTokens));
-    if (!this.#knownTokens.has(continued)) this.#knownTokens.set(continued, promptTokens + completionTokens);
+    const row = open.ask.of === null ? undefined : this.#rows.get(open.ask.of);
+    if (row !== undefined) judgeRow(row, open.ask, entry);
   }
 
   /** Usage with what no candidate's path kept counted as pruned. */
   #totalUsage(): Usage {
-    const kept = new Set<AskId>();
-    for (const candidate of this.#search.candidates) {
-      if (candidate.ask !== null) kept.add(candidate.ask);
-      for (let node: Prefix | null = candidate.prefix; node !== null; node = node.parent) {
-        if (node.ask !== null) kept.add(node.ask);
-      }
-    }
-    let pruned: number | null = 0;
-    for (const [id, row] of this.#rows) {
-      if (!kept.has(id)) pruned = addKnown(pruned, row.entry.usage.completionTokens);
-    }
-    return { ...this.#usage, pruned_tokens: pruned };
+    return { ...this.#usage, pruned_tokens: prunedTokens(this.#rows, this.#search.candidates) };
   }
 }
 
 /** What a host judges is judged once for equal paths; other verifiers remember what they judged themselves. */
 function isShared(open: OpenAsk): open is OpenAsk & { readonly ask: VerifyAsk } {
   return open.ask.kind === "verify" && open.route.kind === "host";
-}
-
-function answerOf(entry: AnswerEntry): Answer {
-  const { result } = entry;
-  if (result.kind === "verdict") return { kind: "verdict", verdict: result };
-  const { text, finishReason, stopString, meanLogprob } = result;
-  const { completionTokens } = entry.usage;
-  return { kind: "rollout", rollout: { text, finishReason, stopString, meanLogprob, completionTokens } };
 }

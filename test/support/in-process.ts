@@ -2,6 +2,7 @@
 import { mkdtemp, readFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { UNIFORM } from "../../services/coordinator/allocate/catalogue.ts";
 import { createCoordinator } from "../../services/coordinator/coordinator.ts";
 import type { Coordinator } from "../../services/coordinator/coordinator-api.ts";
 import type { RunLimits } from "../../services/coordinator/run-parts.ts";
@@ -103,6 +104,7 @@ export async function newSweep(given: Partial<Sweep> & Pick<Sweep, "arms">): Pro
     },
     budget: NO_BUDGET,
     prices: null,
+    allocate: UNIFORM,
     seed: 7,
     deterministic: false,
     hedge: null,

@@ -330,9 +330,19 @@ describe("what is wrong is told with its line", () => {
       "sweep.yaml:7: verifier: ",
     ],
     [
-      "an allocator of another version",
-      `${GOOD}allocate: halving\n`,
-      'sweep.yaml:10: allocate: "halving" is not available in this version; available: uniform',
+      "an allocator that nobody knows",
+      `${GOOD}allocate: halfing\n`,
+      'sweep.yaml:10: allocate: expected one of uniform, stop-on-verified, agreement, marginal, halving; found "halfing"; did you mean "halving"?',
+    ],
+    [
+      "a parameter that an allocator has not",
+      `${GOOD}allocate: { kind: agreement, confidense: 0.9 }\n`,
+      'sweep.yaml:10: allocate.confidense: unknown key; did you mean "confidence"?',
+    ],
+    [
+      "a parameter of an allocator that is out of range",
+      `${GOOD}allocate: { kind: agreement, confidence: 0.4 }\n`,
+      "sweep.yaml:10: allocate.confidence: expected at least 0.5, found 0.4",
     ],
     ["a missing key", edited("model: game24-tiny\n", ""), "sweep.yaml:1: model: missing; expected a text"],
     [

@@ -25,7 +25,7 @@ export interface TaskProgress {
   /** Of its candidates; null where none has a score. */
   readonly bestScore: number | null;
   readonly meanScore: number | null;
-  /** How many candidates gave each answer, most frequent first; empty where the verifier reads no answers. */
+  /** How many candidates gave the two most frequent answers; empty where the verifier reads no answers. */
   readonly votes: readonly number[];
   /** Completion tokens of its rollouts; null where they are not counted. */
   readonly tokens: number | null;

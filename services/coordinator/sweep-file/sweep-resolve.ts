@@ -2,6 +2,7 @@
 import { basename, resolve } from "node:path";
 import { stringify } from "yaml";
 import { needsOf } from "../routes.ts";
+import { fromAllocator, toAllocator } from "./allocate-file.ts";
 import { fromArmBudget, fromBudget, fromPrices, toArmBudget, toBudget, toPrices } from "./budget-file.ts";
 import { fromSampling, toSampling } from "./sampling-file.ts";
 import {
@@ -49,6 +50,7 @@ export function resolveSweep(file: SweepFile, options: ResolveOptions): Resolved
     processVerifier: file.process_verifier ?? null,
     budget: toBudget(file.budget),
     prices: toPrices(file.prices),
+    allocate: toAllocator(file.allocate),
     seed: file.seed,
     deterministic: file.deterministic,
     hedge: file.hedge,
@@ -160,7 +162,7 @@ export function renderResolved(sweep: Sweep, origin: ResolvedOrigin): string {
     ...(sweep.processVerifier === null ? {} : { process_verifier: sweep.processVerifier }),
     budget: fromBudget(sweep.budget),
     ...(sweep.prices === null ? {} : { prices: fromPrices(sweep.prices) }),
-    allocate: "uniform",
+    allocate: fromAllocator(sweep.allocate),
     seed: sweep.seed,
     deterministic: sweep.deterministic,
     hedge: sweep.hedge,

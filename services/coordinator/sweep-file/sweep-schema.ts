@@ -7,6 +7,7 @@ import { z } from "zod";
 import { parseDurationMs } from "../../runtime/duration.ts";
 import { nearestWord, suggestion } from "../../runtime/nearest.ts";
 import type { Parameter, Strategy } from "../../search/strategy.ts";
+import { ALLOCATORS, UNIFORM } from "../allocate/catalogue.ts";
 import { MODULE_PATH } from "./strategy-declaration.ts";
 import { FIELD_NAME } from "../../search/template.ts";
 
@@ -45,7 +46,6 @@ export type DeclaredOption =
   | { readonly type: "text"; readonly default: string | null; readonly about: string };
 
 const LATER_BUDGETS = ["gpu_seconds"];
-const LATER_ALLOCATORS = ["stop-on-verified", "agreement", "marginal", "halving"];
 
 /** What hosts get when the sweep does not say. A null context is what the model was trained for. */
 export const HOST_DEFAULTS = {
@@ -321,6 +321,27 @@ const hedge = section({
     .describe("Of the answered asks, the share that may be sent a second time"),
 });
 
+const ALLOCATOR_KINDS = ALLOCATORS.map(({ kind }) => kind);
+/** A kind alone, or a kind with its parameters. */
+const allocator = z.preprocess(
+  (given, context) => {
+    if (typeof given !== "string") return given;
+    if (ALLOCATOR_KINDS.includes(given)) return { kind: given };
+    context.addIssue(choiceError(ALLOCATOR_KINDS)({ input: given }) ?? "");
+    return z.NEVER;
+  },
+  union(
+    "kind",
+    ALLOCATORS.map(({ kind, parameters }) =>
+      section({ kind: z.literal(kind), ...optionSchemas(parameters) }),
+    ),
+    unionError("kind", ALLOCATOR_KINDS),
+  ) as z.ZodType<AllocatorFile>,
+);
+
+/** An allocator as parsed: its kind; the other keys are its parameters, with their defaults. */
+export type AllocatorFile = Readonly<Record<string, unknown>> & { readonly kind: string };
+
 const inlineProblem = z.looseObject({});
 
 /** One arm: the strategy's declared parameters, and what every arm may say. */
@@ -410,7 +431,7 @@ export function sweepSchema({ strategies, verifiers }: Catalogue) {
     process_verifier: verifierSchema(verifiers).optional(),
     budget: budget.prefault({}),
     prices: prices.optional().describe("What tokens and GPUs cost"),
-    allocate: z.enum(["uniform"], { error: choiceError(["uniform"], LATER_ALLOCATORS) }).default("uniform"),
+    allocate: allocator.default({ kind: UNIFORM.kind }),
     seed: z.int().min(0).max(SEED_MAX).default(0),
     deterministic: z.boolean().default(false),
     hedge: hedge
@@ -436,6 +457,7 @@ export function sweepJsonSchema(catalogue: Catalogue): Record<string, unknown> {
     io: "input",
     unrepresentable: "any",
     override({ jsonSchema, path }) {
+      if (path.join(".") === "properties.allocate") jsonSchema.oneOf?.push({ enum: ALLOCATOR_KINDS });
       if (path.join(".") !== "properties.strategies.items") return;
       jsonSchema.oneOf?.push({
         type: "object",

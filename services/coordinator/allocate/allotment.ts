@@ -1,0 +1,216 @@
+/**
+ * Who may ask for how many rollouts: an allocator's rule, applied to the tasks of a sweep as they open, rest and end. No I/O;
+ * what it decides is journaled and carried out by `allocation.ts`.
+ *
+ * Under a ceiling that may bind, tasks are opened in cohorts, and a round is divided when every task of the cohort rests. So
+ * grants are a function of answers and not of their arrival (I4), and what is open is bounded (I6). A cohort's part of the
+ * budget is what is left, by its share of the tasks that are left; what it does not spend flows on to later ones. Where nothing
+ * binds there are no cohorts: a task that rests is granted more alone and at once.
+ */
+import type { Allocator, TaskProgress } from "./allocator.ts";
+
+/** A task that is open. */
+export interface AllottedTask {
+  readonly ordinal: number;
+  readonly arm: { readonly id: string };
+  readonly problem: { readonly id: string };
+  readonly progress: TaskProgress;
+  /** All that it waits for are rollouts which it was not granted. */
+  readonly isResting: boolean;
+}
+
+/** The tasks [from, to), which are open together. */
+export interface Cohort {
+  readonly from: number;
+  readonly to: number;
+  /** An equal share of what it may spend, in rollouts. */
+  readonly share: number;
+  /** Rollouts charged when it began. */
+  readonly charged: number;
+  /** Part of what could be afforded then that is kept for later cohorts. */
+  readonly kept: number;
+}
+
+/** What the ledger says. */
+export interface Means {
+  /** Rollouts that can be afforded; Infinity without a ceiling. */
+  readonly rollouts: number;
+  /** Rollouts charged so far. */
+  readonly charged: number;
+}
+
+export interface Stop<T> {
+  readonly task: T;
+  readonly state: "completed" | "exhausted";
+  readonly reason: string | null;
+}
+
+export interface Division<T> {
+  readonly grants: ReadonlyMap<T, number>;
+  readonly stops: readonly Stop<T>[];
+}
+
+export interface AllotmentOptions {
+  readonly allocator: Allocator;
+  /** Tasks of the sweep, and of each problem. */
+  readonly tasks: number;
+  readonly arms: number;
+  /** Ordinals of tasks that an earlier attempt settled. */
+  readonly settled: { has(ordinal: number): boolean };
+  /** Tasks that are open together under a ceiling. */
+  readonly cohortTasksMax: number;
+  /** Whether any ceiling may bind. */
+  readonly isBound: boolean;
+  /** Whether a task is looked at only when it rests, so that what it was granted is never cut short by who answers first. */
+  readonly isDeterministic: boolean;
+  /** The cohort that an earlier attempt began last, and its tasks that are ended. */
+  readonly begun: { readonly cohort: Cohort; readonly ended: readonly TaskProgress[] } | null;
+}
+
+export class Allotment<T extends AllottedTask> {
+  readonly #options: AllotmentOptions;
+  readonly #open = new Map<number, T>();
+  readonly #resting = new Set<T>();
+  /** Told to ask for no more, and not settled yet. */
+  readonly #stopping = new Set<T>();
+  #ended: TaskProgress[] = [];
+  #cohort: Cohort | null = null;
+  /** Of the task that is opened next. */
+  #next = 0;
+
+  constructor(options: AllotmentOptions) {
+    this.#options = options;
+    this.#cohort = options.begun?.cohort ?? null;
+    this.#ended = [...(options.begun?.ended ?? [])];
+    this.#advance(0);
+  }
+
+  /** Whether the next task may be opened; `begin`: once a cohort has begun. */
+  get opening(): "open" | "begin" | "wait" {
+    const { isBound, tasks } = this.#options;
+    if (!isBound || this.#next >= tasks || this.#holds(this.#next)) return "open";
+    return this.#open.size === 0 ? "begin" : "wait";
+  }
+
+  begin({ rollouts, charged }: Means): Cohort {
+    const { tasks, arms, settled, cohortTasksMax } = this.#options;
+    // The arms of one problem stay together: an allocator may compare them.
+    const size = Math.max(1, Math.floor(cohortTasksMax / arms)) * arms;
+    const from = this.#next;
+    const end = Math.ceil((from + 1) / arms) * arms - arms + size;
+    const to = Math.min(tasks, end);
+    const left = countFrom(from, tasks, settled);
+    const count = countFrom(from, to, settled);
+    const kept = (left - count) / left;
+    this.#ended = [];
+    this.#cohort = { from, to, share: Math.floor((rollouts * (1 - kept)) / count), charged, kept };
+    return this.#cohort;
+  }
+
+  /** @returns Rollouts that it is granted first. */
+  opened(task: T): number {
+    const { ordinal, arm, problem } = task;
+    this.#open.set(ordinal, task);
+    this.#advance(ordinal + 1);
+    const share = this.#holds(ordinal) ? (this.#cohort?.share ?? 0) : this.#options.isBound ? 0 : Infinity;
+    const first = this.#options.allocator.first({ ordinal, arm: arm.id, problem: problem.id, share });
+    return Math.min(first, share);
+  }
+
+  /** Something happened to the task. @returns Whether it has enough: it is to be stopped. Said once. */
+  saw(task: T): boolean {
+    if (!this.#open.has(task.ordinal) || this.#stopping.has(task)) return false;
+    if (task.isResting) this.#resting.add(task);
+    else this.#resting.delete(task);
+    if (this.#options.isDeterministic && !task.isResting) return false;
+    const { progress } = task;
+    if (progress.isEnded || !this.#options.allocator.isEnough(progress)) return false;
+    return this.stop(task);
+  }
+
+  /** The task is to be stopped. @returns False where that was said before. */
+  stop(task: T): boolean {
+    if (!this.#open.has(task.ordinal) || this.#stopping.has(task)) return false;
+    this.#resting.delete(task);
+    this.#stopping.add(task);
+    return true;
+  }
+
+  /** Whether it was said of the task that it is to be stopped. */
+  isStopping(task: T): boolean {
+    return this.#stopping.has(task);
+  }
+
+  settled(task: T): void {
+    if (!this.#open.delete(task.ordinal)) return;
+    this.#resting.delete(task);
+    this.#stopping.delete(task);
+    if (this.#holds(task.ordinal)) this.#ended.push(task.progress);
+  }
+
+  /** What the tasks that rest are granted now, and which of them are to be stopped. Both are empty where it is not time yet. */
+  divide(means: Means): Division<T> {
+    if (this.#resting.size === 0) return { grants: new Map(), stops: [] };
+    if (!this.#options.isBound) return this.#divideAlone();
+    const isOpened = this.#next >= this.#options.tasks || !this.#holds(this.#next);
+    if (!isOpened || this.#resting.size < this.#open.size) return { grants: new Map(), stops: [] };
+    return this.#divideAmong([...this.#resting], this.#partOf(means));
+  }
+
+  #divideAlone(): Division<T> {
+    const grants = new Map<T, number>();
+    const stops: Stop<T>[] = [];
+    for (const task of this.#resting) {
+      const division = this.#divideAmong([task], Infinity);
+      for (const [each, rollouts] of division.grants) grants.set(each, rollouts);
+      stops.push(...division.stops);
+    }
+    return { grants, stops };
+  }
+
+  #divideAmong(resting: readonly T[], rollouts: number): Division<T> {
+    const { allocator } = this.#options;
+    const tasks = resting.map(({ progress }) => progress).toSorted((a, b) => a.ordinal - b.ordinal);
+    const round = { tasks, ended: this.#ended, rollouts };
+    const reasons = allocator.passOver?.(round) ?? new Map<number, string>();
+    const rest = tasks.filter(({ ordinal }) => !reasons.has(ordinal));
+    const given =
+      rollouts < 1 || rest.length === 0
+        ? new Map<number, number>()
+        : allocator.divide({ ...round, tasks: rest });
+    const grants = new Map<T, number>();
+    const stops: Stop<T>[] = [];
+    for (const task of resting) {
+      const count = given.get(task.ordinal) ?? 0;
+      const reason = reasons.get(task.ordinal) ?? null;
+      if (count > 0) grants.set(task, count);
+      // Nothing is in flight and nobody was granted anything: no more will come.
+      else if (reason !== null || given.size === 0) stops.push({ task, state: "exhausted", reason });
+    }
+    for (const task of grants.keys()) this.#resting.delete(task);
+    for (const { task } of stops) this.stop(task);
+    return { grants, stops };
+  }
+
+  /** What the cohort may spend still. What it has spent was part of what could be afforded when it began. */
+  #partOf({ rollouts, charged }: Means): number {
+    if (this.#cohort === null) return 0;
+    const spent = charged - this.#cohort.charged;
+    return Math.max(0, Math.floor(rollouts - this.#cohort.kept * (rollouts + spent)));
+  }
+
+  #holds(ordinal: number): boolean {
+    return this.#cohort !== null && ordinal >= this.#cohort.from && ordinal < this.#cohort.to;
+  }
+
+  #advance(from: number): void {
+    const { settled } = this.#options;
+    for (this.#next = from; settled.has(this.#next);) this.#next += 1;
+  }
+}
+
+function countFrom(from: number, to: number, settled: AllotmentOptions["settled"]): number {
+  let count = 0;
+  for (let ordinal = from; ordinal < to; ordinal += 1) if (!settled.has(ordinal)) count += 1;
+  return count;
+}
