@@ -201,6 +201,11 @@ export class Scheduler {
     return leaf !== null;
   }
 
+  /** Of the prefix tree. */
+  get liveNodes(): number {
+    return this.#prefixes.size;
+  }
+
   get hosts(): readonly HostLoad[] {
     return [...this.#hosts.values()];
   }
