@@ -10,7 +10,7 @@ export function summaryTable(summary: Summary): readonly string[] {
   return alignColumns([HEADER, ...rows]);
 }
 
-/** `48 problems x 3 strategies: 140 completed, 4 exhausted`; the counts are those of the rows on disk. */
+/** `48 problems x 3 strategies: 140 completed, 4 exhausted; 2 asks sent to a second host`; the counts are those of the rows on disk. */
 export function reconciliationLine(summary: Summary): string {
   const strategies = Object.values(summary.strategies);
   const count = strategies.length === 0 ? 0 : summary.tasks.total / strategies.length;
@@ -20,7 +20,8 @@ export function reconciliationLine(summary: Summary): string {
   const shown = counts
     .filter(([state, n]) => n > 0 || state === "completed")
     .map(([state, n]) => `${formatCount(n)} ${state}`);
-  return `${plural(count, "problem")} x ${plural(strategies.length, "strategy", "strategies")}: ${shown.join(", ")}`;
+  const hedged = summary.hedged > 0 ? `; ${plural(summary.hedged, "ask")} sent to a second host` : "";
+  return `${plural(count, "problem")} x ${plural(strategies.length, "strategy", "strategies")}: ${shown.join(", ")}${hedged}`;
 }
 
 /** Columns as wide as their widest cell: the first to the left, numbers to the right. */

@@ -27,6 +27,7 @@ test("the table has a row per strategy; what is unknown or undefined is said so"
 
 test("the account says that no row was lost", () => {
   expect(reconciliationLine(summaryWith())).toBe("48 problems x 3 strategies: 144 completed");
+  expect(reconciliationLine(summaryWith({ hedged: 1 }))).toContain("completed; 1 ask sent to a second host");
   const tasks = { total: 144, completed: 130, exhausted: 4, failed: 3, cancelled: 0 };
   expect(reconciliationLine(summaryWith({ tasks }))).toBe(
     "48 problems x 3 strategies: 130 completed, 4 exhausted, 3 failed, 7 not settled",
