@@ -34,6 +34,7 @@ const commands: readonly (readonly [words: readonly string[], load: () => Promis
   [["summary"], async () => (await import("./commands/summary.ts")).summaryCommand],
   [["explain"], async () => (await import("./commands/explain.ts")).explainCommand],
   [["export"], async () => (await import("./commands/export.ts")).exportCommand],
+  [["replay"], async () => (await import("./commands/replay.ts")).replayCommand],
   [["score"], async () => (await import("./commands/score.ts")).scoreCommand],
   [["pause", "resume", "cancel"], async () => (await import("./commands/control.ts")).controlCommands],
   [["coordinator"], async () => (await import("./commands/coordinator.ts")).coordinatorCommand],
