@@ -2,8 +2,9 @@
  * Defects that are planted to show that the simulator finds them: what production code does is replaced, in this process, by what a
  * careless change would make of it. `node test/sim/planted.ts` says with which seed each is found.
  */
+import { NOTHING } from "../../services/coordinator/amount.ts";
 import { Journal } from "../../services/coordinator/journal.ts";
-import { Ledger, NOTHING } from "../../services/coordinator/ledger.ts";
+import { Ledger } from "../../services/coordinator/ledger.ts";
 import { Run } from "../../services/coordinator/sweep-run.ts";
 import { simulate } from "./simulate.ts";
 import { Violation } from "./violation.ts";

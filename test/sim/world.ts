@@ -21,7 +21,7 @@ import { createSimulatedPool } from "./bench.ts";
 import { SimulatedDisk } from "./disk.ts";
 import { type Blow, type Fault, FaultCounts, type Mishap, type Plan } from "./faults.ts";
 import { SimulatedHost } from "./host.ts";
-import { DurableJournal } from "./ledger-of-journal.ts";
+import { DurableJournal } from "./durable-journal.ts";
 import { SimulatedStore } from "./store.ts";
 import { OUTPUT, type SimulatedSweep } from "./sweep.ts";
 import { Life, SimulatedTime } from "./time.ts";
@@ -89,14 +89,7 @@ class World {
     this.#options = options;
     this.#random = createRandom(deriveSeed(seed, "world"));
     this.#trace = new Trace(options.tell ?? null);
-    const { rollouts, completionTokens } = sweep.sweep.budget;
-    this.#journal = new DurableJournal(
-      new Map(
-        Object.entries({ rollouts, completionTokens }).flatMap(([unit, ceiling]) =>
-          ceiling === null ? [] : [[unit, ceiling]],
-        ),
-      ),
-    );
+    this.#journal = new DurableJournal(sweep.sweep);
     const diskRandom = createRandom(deriveSeed(seed, "disk"));
     this.#disk = new SimulatedDisk({
       random: diskRandom,

@@ -1,18 +1,20 @@
 /** What the journal says, read as it becomes durable: the checks know nothing but what is on disk. */
+import { type Ceilings, eachUnit, UNITS } from "../../services/coordinator/amount.ts";
 import type { JournalEntry, JournalHeader } from "../../services/coordinator/journal-entry.ts";
+import type { Sweep } from "../../services/coordinator/sweep.ts";
 import { Violation } from "./violation.ts";
 
 export class DurableJournal {
   /** Of each ask the kinds of its entries, in order. */
   readonly #asks = new Map<string, string[]>();
   readonly #settled = new Set<string>();
-  readonly #charged = new Map<string, number>();
-  readonly #ceilings: ReadonlyMap<string, number>;
+  /** By holder. */
+  readonly #charged = new Map<string, Record<keyof Ceilings, number>>();
+  readonly #sweep: Sweep;
   #rest = "";
 
-  /** @param ceilings By the names that a charge gives its units. */
-  constructor(ceilings: ReadonlyMap<string, number>) {
-    this.#ceilings = ceilings;
+  constructor(sweep: Sweep) {
+    this.#sweep = sweep;
   }
 
   /** The journal goes on from here: what a crash left of its last file was cut, and a line that was torn is gone. */
@@ -42,17 +44,32 @@ export class DurableJournal {
       return;
     }
     if (entry.kind !== "answer" && entry.kind !== "loss" && entry.kind !== "spent") return;
+    const isCopy = entry.kind === "spent" && entry.isHedge === true;
     const key = keyOf(entry.task, entry.ask);
     const kinds = this.#asks.get(key) ?? [];
-    kinds.push(entry.kind);
-    this.#asks.set(key, kinds);
-    if (kinds.length > 1) throw new Violation("an ask is settled once (I1)", `${key}: ${kinds.join(", ")}`);
-    for (const [unit, amount] of Object.entries(entry.charge)) {
-      const sum = (this.#charged.get(unit) ?? 0) + amount;
-      this.#charged.set(unit, sum);
-      const ceiling = this.#ceilings.get(unit);
-      if (ceiling !== undefined && sum > ceiling)
-        throw new Violation("charges never pass the budget (I3)", `${sum} ${unit} of ${ceiling}`);
+    if (!isCopy) this.#asks.set(key, [...kinds, entry.kind]);
+    if (!isCopy && kinds.length > 0)
+      throw new Violation("an ask is settled once (I1)", `${key}: ${[...kinds, entry.kind].join(", ")}`);
+    const { budget, arms } = this.#sweep;
+    const arm = arms.find(({ id }) => entry.task.startsWith(`${id}/`));
+    this.#charge("the sweep", entry.charge, budget);
+    this.#charge(`task ${entry.task}`, entry.charge, budget.perTask);
+    if (arm === undefined) throw new Violation("an entry is of a task of the sweep", entry.task);
+    this.#charge(`arm ${arm.id}`, entry.charge, arm.budget);
+    this.#charge(`task ${entry.task} of its arm`, entry.charge, arm.budget.perTask);
+  }
+
+  #charge(holder: string, charge: Readonly<Record<keyof Ceilings, number>>, ceilings: Ceilings): void {
+    const charged = this.#charged.get(holder) ?? eachUnit(() => 0);
+    this.#charged.set(holder, charged);
+    for (const unit of UNITS) {
+      charged[unit] += charge[unit];
+      const ceiling = ceilings[unit];
+      if (ceiling !== null && charged[unit] > ceiling)
+        throw new Violation(
+          "charges never pass the budget (I3)",
+          `${holder}: ${charged[unit]} ${unit} of ${ceiling}`,
+        );
     }
   }
 }
