@@ -27,7 +27,7 @@ export async function simulate(seed: number, { tell, isTwice }: SimulateOptions)
         `${ended.trace.digest}, then ${again.trace.digest}`,
       );
   }
-  if (sweep.sweep.deterministic && !hasBudget(sweep) && !ended.mayHaveLost)
+  if (sweep.sweep.deterministic && !hasBudget(sweep) && !ended.mayDiffer)
     await checkUndisturbed(seed, sweep, ended);
   return ended;
 }

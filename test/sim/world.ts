@@ -33,6 +33,15 @@ export const SETTLED_MS_MAX = 30 * 60_000;
 /** Steps that a world takes at most: more is a loop that no time passes in. */
 const STEPS_MAX = 400_000;
 
+/** Attempts may run out, and a strategy that counts tokens believes what a host says of them. */
+const CHANGES_ROWS: ReadonlySet<Fault> = new Set([
+  "host down",
+  "host refused",
+  "host lied",
+  "verifier refused",
+  "segments refused",
+]);
+
 export interface WorldOptions {
   readonly seed: number;
   readonly sweep: SimulatedSweep;
@@ -48,8 +57,8 @@ export interface Ended {
   readonly trace: Trace;
   readonly faults: FaultCounts;
   readonly virtualMs: number;
-  /** Whether something happened that may cost rollouts for good: rows then need not be those of an undisturbed run. */
-  readonly mayHaveLost: boolean;
+  /** Whether something happened that may change what the searches saw: rows then need not be those of an undisturbed run. */
+  readonly mayDiffer: boolean;
 }
 
 /** Runs the world to the end of its sweep. @throws Violation */
@@ -82,7 +91,7 @@ class World {
   #diskTrouble: "EIO" | "ENOSPC" | null = null;
   #summary: Summary | null = null;
   #failure: unknown = null;
-  #mayHaveLost = false;
+  #mayDiffer = false;
 
   constructor(options: WorldOptions) {
     const { seed, plan, sweep } = options;
@@ -153,7 +162,7 @@ class World {
       trace: this.#trace,
       faults: this.#faults,
       virtualMs: this.time.nowMs,
-      mayHaveLost: this.#mayHaveLost,
+      mayDiffer: this.#mayDiffer,
     };
   }
 
@@ -188,8 +197,7 @@ class World {
   #happens(mishap: Mishap): boolean {
     const chance = this.#options.plan.mishaps.get(mishap) ?? 0;
     if (chance === 0 || this.#isCalm() || this.#random.next() >= chance) return false;
-    if (mishap === "host refused" || mishap === "verifier refused" || mishap === "segments refused")
-      this.#mayHaveLost = true;
+    if (CHANGES_ROWS.has(mishap)) this.#mayDiffer = true;
     this.#count(mishap);
     return true;
   }
@@ -387,8 +395,8 @@ class World {
         const host = pick(this.#hosts);
         if (host === undefined) return;
         this.#count(blow);
+        if (CHANGES_ROWS.has(blow)) this.#mayDiffer = true;
         if (blow === "host down") {
-          this.#mayHaveLost = true;
           host.goDown();
           this.time.after(forMs, () => host.comeBack());
         } else {
