@@ -4,7 +4,9 @@ import type { Random } from "../../services/runtime/random.ts";
 /** Events that befall the world from time to time. */
 export const BLOWS = [
   "coordinator crash",
+  "coordinator stopped",
   "worker crash",
+  "worker stopped",
   "verifier crash",
   "network cut",
   "store down",
@@ -15,6 +17,7 @@ export const BLOWS = [
   "host slow",
   "clock step",
   "pause",
+  "interrupt",
 ] as const;
 export type Blow = (typeof BLOWS)[number];
 

@@ -64,16 +64,33 @@ export class SimulatedStore {
       lane: laneOf,
       consume: (name, options): LaneConsumer => {
         this.#names.add(name);
-        const consumer = lanes.consume(name, {
-          ...options,
-          handle: (delivery) => (life.isDead ? new Promise(() => undefined) : options.handle(delivery)),
-        });
-        life.onDeath(() => {
-          consumer.setConcurrency(1);
-          // Nobody renews its locks.
-          this.#options.time.after(DEFAULT_LANE_LIMITS.lockMs, () => void consumer.drain(0));
-        });
-        return consumer;
+        let { concurrency } = options;
+        const begin = (): LaneConsumer =>
+          lanes.consume(name, {
+            ...options,
+            concurrency,
+            handle: (delivery) => (life.isDead ? new Promise(() => undefined) : options.handle(delivery)),
+          });
+        let consumer = begin();
+        // Nobody renews the locks of one that is dead or stopped: after a while its jobs are others'.
+        const giveUp = (): void => {
+          const left = consumer;
+          this.#options.time.after(DEFAULT_LANE_LIMITS.lockMs, () => {
+            if (life.isDead) return void left.drain(0);
+            if (!life.isStopped || left !== consumer) return;
+            void left.drain(0);
+            life.onWake(() => (consumer = begin()));
+          });
+        };
+        life.onDeath(giveUp);
+        life.onStop(giveUp);
+        return {
+          setConcurrency: (next) => {
+            concurrency = next;
+            consumer.setConcurrency(next);
+          },
+          drain: (graceMs) => consumer.drain(graceMs),
+        };
       },
       ping: () => command(() => lanes.ping()),
       close: () => Promise.resolve(),

@@ -84,7 +84,11 @@ export class Life {
   readonly clock: Clock;
   readonly #time: SimulatedTime;
   readonly #onDeath: (() => void)[] = [];
+  readonly #onStop: (() => void)[] = [];
+  readonly #onWake: (() => void)[] = [];
   #isDead = false;
+  /** While it is stopped: what would have happened. */
+  #held: (() => void)[] | null = null;
   /** How far its wall clock is off. */
   skewMs = 0;
 
@@ -95,10 +99,20 @@ export class Life {
     this.clock = {
       nowMs: () => EPOCH_MS + time.nowMs + this.skewMs,
       monotonicMs: () => time.nowMs - bornMs,
-      after: (delayMs, fire) =>
-        time.after(delayMs, () => {
-          if (!this.#isDead) fire();
-        }),
+      after: (delayMs, fire) => {
+        let isCancelled = false;
+        const timer = time.after(delayMs, () =>
+          this.#act(() => {
+            if (!isCancelled) fire();
+          }),
+        );
+        return {
+          cancel: () => {
+            isCancelled = true;
+            timer.cancel();
+          },
+        };
+      },
     };
   }
 
@@ -113,25 +127,60 @@ export class Life {
     for (const tell of this.#onDeath.splice(0)) tell();
   }
 
+  get isStopped(): boolean {
+    return this.#held !== null;
+  }
+
+  /** As SIGSTOP does: it does nothing until `wake`, and what it asked of others goes on. */
+  stop(): void {
+    if (this.#held !== null || this.#isDead) return;
+    this.#held = [];
+    for (const tell of this.#onStop) tell();
+  }
+
+  wake(): void {
+    const held = this.#held ?? [];
+    this.#held = null;
+    for (const tell of this.#onWake.splice(0)) tell();
+    for (const act of held) this.#act(act);
+  }
+
+  /** Told each time that it is stopped. */
+  onStop(tell: () => void): void {
+    this.#onStop.push(tell);
+  }
+
+  /** Told the next time that it is woken. */
+  onWake(tell: () => void): void {
+    this.#onWake.push(tell);
+  }
+
   onDeath(tell: () => void): void {
     if (this.#isDead) tell();
     else this.#onDeath.push(tell);
   }
 
-  /** What `act` gives after some time; of a life that is over by then, nothing ever. */
+  /** What `act` gives after some time, which passes outside of it: of a life that is over by then, nothing ever. */
   later<T>(delayMs: number, act: () => T | Promise<T>): Promise<T> {
     return new Promise((resolve, reject) => {
       this.#time.after(delayMs, () => {
         if (this.#isDead) return;
         try {
           Promise.resolve(act()).then(
-            (value) => this.#isDead || resolve(value),
-            (error: unknown) => this.#isDead || reject(error),
+            (value) => this.#act(() => resolve(value)),
+            (error: unknown) => this.#act(() => reject(error)),
           );
         } catch (error) {
-          reject(error);
+          this.#act(() => reject(error));
         }
       });
     });
+  }
+
+  /** Now, or once it is woken, or never. */
+  #act(act: () => void): void {
+    if (this.#isDead) return;
+    if (this.#held === null) act();
+    else this.#held.push(act);
   }
 }

@@ -8,11 +8,12 @@
  */
 import { createCoordinator } from "../../services/coordinator/coordinator.ts";
 import type { Coordinator, SweepRun } from "../../services/coordinator/coordinator-api.ts";
+import type { HeldRun } from "../../services/coordinator/run-lock.ts";
 import type { Summary } from "../../services/coordinator/status.ts";
 import { createLocalLink } from "../../services/link/local-link.ts";
 import type { WorkerDesk } from "../../services/link/link.ts";
 import type { Job, Report } from "../../services/queue/job.ts";
-import { messageOf } from "../../services/runtime/errors.ts";
+import { CoppiceError, messageOf } from "../../services/runtime/errors.ts";
 import { silentLog } from "../../services/runtime/log.ts";
 import { createRandom, deriveSeed, type Random } from "../../services/runtime/random.ts";
 import { startRolloutWorker } from "../../workers/rollout/rollout-worker.ts";
@@ -88,6 +89,8 @@ class World {
   #run: SweepRun | null = null;
   #life: Life;
   #isSubmitted = false;
+  #generation = 0;
+  #isPriorStopped = false;
   #diskTrouble: "EIO" | "ENOSPC" | null = null;
   #summary: Summary | null = null;
   #failure: unknown = null;
@@ -108,7 +111,7 @@ class World {
       },
       trouble: () => this.#diskTrouble,
       onDurable: (path, bytes) => {
-        if (path.includes(`${OUTPUT}/journal/`)) this.#checking(() => this.#journal.add(bytes));
+        if (path.includes(`${OUTPUT}/journal/`)) this.#checking(() => this.#journal.add(path, bytes));
       },
     });
     this.#store = new SimulatedStore({
@@ -144,8 +147,6 @@ class World {
     }
     if (this.#failure !== null) throw this.#failure;
     const ended = this.#ended();
-    for (const part of this.#parts) part.life.kill();
-    this.#life.kill();
     return ended;
   }
 
@@ -209,7 +210,7 @@ class World {
       lanes: this.#store.of(life, (jobs) => noteAsks(jobs, added)),
       clock: life.clock,
       disk: this.#disk.of(life),
-      lock: async () => async () => undefined,
+      lock: async () => this.#hold(),
       log: silentLog,
       version: "simulated",
     });
@@ -232,8 +233,21 @@ class World {
     const isAnswer = result.kind === "rollout" || result.kind === "verdict";
     // A sweep that failed waits for nothing: its workers are told to go on to others.
     if (this.#run?.status().state === "failed") return;
-    if (isAnswer && added.has(`${task} ${ask}`) && !this.#journal.hasEntry(task, ask))
-      throw new Violation("what is acknowledged is on disk (I2)", `${task} ${ask}`);
+    if (isAnswer && added.has(`${task} ${ask}`)) this.#journal.acknowledged(task, ask);
+  }
+
+  /** The run's lock, as `run-lock.ts` gives it: a holder that was stopped is silent and not gone. */
+  #hold(): HeldRun {
+    this.#generation += 1;
+    const generation = this.#generation;
+    return {
+      generation,
+      isPriorGone: !this.#isPriorStopped,
+      check: async () => {
+        if (this.#generation !== generation) throw new CoppiceError("aborted", "simulated: taken over");
+      },
+      release: async () => undefined,
+    };
   }
 
   async #openRun(api: Coordinator, life: Life): Promise<void> {
@@ -243,16 +257,16 @@ class World {
       const run = isThere
         ? await api.reopen(sweep)
         : await api.submit(sweep, problems, { given: "given", resolved: "resolved" });
-      if (life.isDead) return;
+      if (life !== this.#life) return;
       this.#isSubmitted = true;
       this.#run = run;
       run.watch((event) => {
         if (event.kind === "task") this.#say(`settled ${event.task} ${event.state} ${event.verdict}`);
       });
       const summary = await run.ended;
-      if (!life.isDead) this.#summary = summary;
+      if (life === this.#life && summary.state !== "interrupted") this.#summary = summary;
     } catch (error) {
-      if (life.isDead) return;
+      if (life !== this.#life) return;
       this.#say(`${life.name} gives up: ${messageOf(error)}`);
       if (
         this.#isCalm() &&
@@ -265,16 +279,39 @@ class World {
   }
 
   #dieCoordinator(downMs: number): void {
+    this.#life.kill();
+    this.#disk.crash();
+    this.#isPriorStopped = false;
+    this.#followCoordinator(downMs);
+  }
+
+  /** It is silent: another one takes the run over, and then it wakes. */
+  #stopCoordinator(forMs: number): void {
     const life = this.#life;
-    if (life.isDead) return;
-    life.kill();
+    life.stop();
+    this.#isPriorStopped = true;
+    this.time.after(forMs, () => {
+      this.#say(`${life.name} wakes`);
+      life.wake();
+    });
+    this.#followCoordinator(forMs * 2 * this.#random.next());
+  }
+
+  #followCoordinator(downMs: number): void {
     this.#coordinator = null;
     this.#run = null;
     for (const { wire } of this.#parts) wire?.coordinatorGone();
-    this.#disk.crash();
-    this.#journal.forgetTornLine();
     this.#life = new Life(`coordinator-${Math.round(this.time.nowMs)}`, this.time);
     this.time.after(downMs, () => this.#startCoordinator());
+  }
+
+  /** As on SIGTERM: it closes, and is started again. */
+  async #interruptCoordinator(downMs: number): Promise<void> {
+    const coordinator = this.#coordinator;
+    if (coordinator === null || this.#run === null) return;
+    this.#run = null;
+    await coordinator.api.close();
+    if (coordinator.life === this.#life) this.#dieCoordinator(downMs);
   }
 
   #addParts(): void {
@@ -359,6 +396,23 @@ class World {
         if (this.#coordinator === null) return;
         this.#count(blow);
         return this.#dieCoordinator(forMs);
+      case "coordinator stopped":
+        if (this.#coordinator === null || !this.#isSubmitted) return;
+        this.#count(blow);
+        return this.#stopCoordinator(forMs);
+      case "interrupt":
+        if (this.#run === null) return;
+        this.#count(blow);
+        return void this.#interruptCoordinator(forMs);
+      case "worker stopped": {
+        const part = pick(this.#parts);
+        if (part === undefined || part.life.isStopped) return;
+        this.#count(blow);
+        const { life } = part;
+        life.stop();
+        this.time.after(forMs * 8, () => life.wake());
+        return;
+      }
       case "worker crash":
       case "verifier crash": {
         const part =
