@@ -249,9 +249,20 @@ async function readFiles(
         );
     });
     ends.push(end);
+    if (extent.end === null) await syncFile(place.disk, extent.path);
   }
   if (header !== null) return { header, ends };
   throw new CoppiceError("data_loss", `${pathIn(place, 1)}: expected the journal's header, found nothing`);
+}
+
+/** What was read may not be durable yet, and a fence is to vouch for it: its writer may have died before its own sync. */
+async function syncFile(disk: Disk, path: string): Promise<void> {
+  const file = await disk.append(path);
+  try {
+    await file.sync();
+  } finally {
+    await file.close();
+  }
 }
 
 /** What does not count is cut off, so that the files read well; should we die here, the fence says it all the same. */

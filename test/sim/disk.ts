@@ -166,26 +166,22 @@ export class SimulatedDisk {
 
   #rename(from: string, to: string): void {
     if (!this.#files.has(from) && !this.#directories.has(from)) throw errno("ENOENT", from);
-    const moved = (path: string): string | null =>
-      path === from || path.startsWith(`${from}/`) ? `${to}${path.slice(from.length)}` : null;
-    for (const [path, content] of [...this.#files]) {
-      const target = moved(path);
-      if (target === null) continue;
+    const isMoving = (path: string): boolean => path === from || path.startsWith(`${from}/`);
+    const target = (path: string): string => `${to}${path.slice(from.length)}`;
+    for (const path of [...this.#files.keys()].filter(isMoving)) {
+      const content = this.#files.get(path);
       this.#files.delete(path);
-      this.#files.set(target, content);
+      if (content !== undefined) this.#files.set(target(path), content);
     }
-    for (const path of [...this.#directories]) {
-      const target = moved(path);
-      if (target === null) continue;
+    for (const path of [...this.#directories].filter(isMoving)) {
       this.#directories.delete(path);
-      this.#directories.add(target);
+      this.#directories.add(target(path));
     }
   }
 
   #remove(path: string): void {
     for (const names of [this.#files, this.#directories])
-      for (const each of [...names.keys()])
-        if (each === path || each.startsWith(`${path}/`)) names.delete(each);
+      for (const each of names.keys()) if (each === path || each.startsWith(`${path}/`)) names.delete(each);
   }
 }
 
