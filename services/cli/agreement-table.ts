@@ -1,6 +1,7 @@
 /** How two verifiers agree, as a person reads it: verdicts before by verdicts after. */
 import type { Agreement, VerdictWord } from "../coordinator/status.ts";
-import { formatCount, formatShare } from "./progress-line.ts";
+import { formatShare } from "./progress-line.ts";
+import { formatCount } from "./count-text.ts";
 import { alignColumns } from "./summary-table.ts";
 
 const WORDS: readonly VerdictWord[] = ["correct", "incorrect", "undecided"];

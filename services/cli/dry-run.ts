@@ -2,7 +2,9 @@
 import type { ParameterValues, Parameter } from "../search/strategy.ts";
 import { renderPrompt } from "../coordinator/sweep-file/prompt-template.ts";
 import type { Arm, Problem, Sweep } from "../coordinator/sweep.ts";
-import { formatCount } from "./progress-line.ts";
+import { formatCount } from "./count-text.ts";
+import { ceilingLines } from "./budget-text.ts";
+import type { Ceilings } from "../coordinator/amount.ts";
 import { alignColumns } from "./summary-table.ts";
 
 /** Characters of a prompt that are shown. */
@@ -69,7 +71,9 @@ export function dryRunLines(
     ["strategy", "tasks", "rollouts", "rollout jobs", "verifications", "completion tokens"],
     ...cells,
   ]);
-  return [resolved.trimEnd(), "", firstPromptLine(sweep, first), "", ...table, ...budgetLines(sweep, total)];
+  const budgets = [...ceilingLines(sweep), ...scarcityLines(sweep, rows, total)];
+  const shown = budgets.length === 0 ? [] : ["", ...budgets];
+  return [resolved.trimEnd(), "", firstPromptLine(sweep, first), "", ...table, ...shown];
 }
 
 /** The first prompt as the model will see it: a template that is wrong shows here, before anything is spent. */
@@ -80,15 +84,29 @@ export function firstPromptLine(sweep: Sweep, first: Problem | null): string {
   return `first prompt (problem ${first.id}): ${JSON.stringify(shown)}`;
 }
 
-function budgetLines(sweep: Sweep, total: Estimate): readonly string[] {
-  const { rollouts, completionTokens } = sweep.budget;
-  const lines: string[] = [];
-  if (rollouts !== null && rollouts < total.rollouts)
-    lines.push(`the budget allows ${formatCount(rollouts)} rollouts: some tasks may end exhausted`);
-  if (completionTokens !== null && completionTokens < total.completionTokensMax) {
-    lines.push(
-      `the budget allows ${formatCount(completionTokens)} completion tokens: some tasks may end exhausted`,
-    );
-  }
-  return lines.length === 0 ? [] : ["", ...lines];
+/** Where the most that searches could use is more than a budget allows. */
+function scarcityLines(
+  { budget, arms }: Sweep,
+  rows: readonly Estimate[],
+  total: Estimate,
+): readonly string[] {
+  const line = (whose: string, ceilings: Ceilings, { rollouts, completionTokensMax }: Estimate) => {
+    const lines: string[] = [];
+    const tell = (ceiling: number | null, most: number, unit: string): void => {
+      if (ceiling !== null && ceiling < most)
+        lines.push(
+          `the budget of ${whose} allows ${formatCount(ceiling)} ${unit}: some tasks may end exhausted`,
+        );
+    };
+    tell(ceilings.rollouts, rollouts, "rollouts");
+    tell(ceilings.completionTokens, completionTokensMax, "completion tokens");
+    return lines;
+  };
+  return [
+    ...line("the sweep", budget, total),
+    ...arms.flatMap(({ id, budget: own }, i) => {
+      const row = rows[i];
+      return row === undefined ? [] : line(id, own, row);
+    }),
+  ];
 }

@@ -15,6 +15,7 @@ import { CoppiceError, messageOf } from "../runtime/errors.ts";
 import type { Lifecycle } from "../runtime/lifecycle.ts";
 import type { Log } from "../runtime/log.ts";
 import { createRandom, type Random } from "../runtime/random.ts";
+import { gpusOf } from "./host-gpus.ts";
 import { createDriver } from "../../workers/rollout/create-driver.ts";
 import { startRolloutWorker, type RolloutWorker } from "../../workers/rollout/rollout-worker.ts";
 import { createVerifierPool } from "../../workers/verify/pool.ts";
@@ -101,6 +102,7 @@ async function startHost(spec: HostSpec, joined: Joined): Promise<RolloutWorker>
     const worker = await startRolloutWorker({
       id,
       hostId: spec.id,
+      gpus: gpusOf(spec),
       driver,
       lanes,
       link,

@@ -1,6 +1,6 @@
 /** The estimates of a summary as a person reads them: per strategy a row for each k, each mean with its interval. */
 import type { Estimate, Estimates, Summary } from "../coordinator/status.ts";
-import { formatCount } from "./progress-line.ts";
+import { formatCount } from "./count-text.ts";
 import { alignColumns } from "./summary-table.ts";
 
 const COLUMNS = [

@@ -3,6 +3,7 @@ import type { Summary } from "../coordinator/status.ts";
 import { EXIT, exitStatusOf } from "./exit-status.ts";
 import { shownPath } from "./load-sweep.ts";
 import { type Shell, quoteArgument } from "./shell.ts";
+import { leftLines } from "./budget-text.ts";
 import { reconciliationLine, summaryTable } from "./summary-table.ts";
 
 export interface EndOptions {
@@ -32,6 +33,7 @@ export function tellEnd(summary: Summary, shell: Shell, options: EndOptions): nu
     shell.out("");
     for (const line of summaryTable(summary)) shell.out(line);
     shell.out("");
+    for (const line of leftLines(summary)) shell.out(line);
     shell.out(`${reconciliationLine(summary)}${summary.state === "completed" ? "" : ` (${summary.state})`}`);
     shell.out(`run directory: ${path}`);
   }

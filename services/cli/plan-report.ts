@@ -5,7 +5,7 @@ import { type Estimate, type Plan, gpusOf } from "../planner/plan.ts";
 import type { Assumptions, SweepShapes } from "../planner/sweep-shapes.ts";
 import { formatDuration } from "../runtime/duration.ts";
 import type { EngineProfile } from "../../workers/rollout/drivers/simulated/engine-profile.ts";
-import { formatCount } from "./progress-line.ts";
+import { formatCount } from "./count-text.ts";
 import { alignColumns } from "./summary-table.ts";
 
 export interface PlanFacts {

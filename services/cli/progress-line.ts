@@ -1,5 +1,7 @@
 /** One line that says how a sweep does; the same for a terminal's live line and for the heartbeat elsewhere. */
 import { formatDuration } from "../runtime/duration.ts";
+import { formatCount } from "./count-text.ts";
+import { budgetLeft } from "./budget-text.ts";
 import type { SweepStatus } from "../coordinator/status.ts";
 
 /** What changed since an earlier look; null where nothing can be said yet. */
@@ -33,26 +35,20 @@ export function cachedShare(usage: SweepStatus["usage"]): number | null {
   return usage.prompt_tokens === 0 ? null : usage.cached_tokens / usage.prompt_tokens;
 }
 
-/** `12,345`, whatever the machine's locale. */
-export function formatCount(n: number): string {
-  return n.toLocaleString("en-US", { maximumFractionDigits: 1 });
-}
-
 export function formatShare(share: number | null): string {
   return share === null ? "unknown" : `${(share * 100).toFixed(1)}%`;
 }
 
-/** The part of the scarcest budget that is left; nothing when there is none. */
-function budgetPart(status: SweepStatus): readonly string[] {
-  const spent = spentShare(status);
-  return spent === null ? [] : [`budget ${Math.max(0, 100 - spent * 100).toFixed(0)}% left`];
+/** What is left of every ceiling; nothing when there is none. */
+function budgetPart({ budget }: SweepStatus): readonly string[] {
+  const lefts = budgetLeft(budget).map(({ unit, share }) => `${(share * 100).toFixed(0)}% of ${unit}`);
+  return lefts.length === 0 ? [] : [`left ${lefts.join(", ")}`];
 }
 
 /** The largest share of a budget that is spent; null without budgets. */
-function spentShare({ budget: { given, spent } }: SweepStatus): number | null {
-  const keys = ["rollouts", "completion_tokens", "wall_ms"] as const;
-  const shares = keys.flatMap((key) => (given[key] === null ? [] : [(spent[key] ?? 0) / given[key]]));
-  return shares.length === 0 ? null : Math.max(...shares);
+function spentShare({ budget }: SweepStatus): number | null {
+  const lefts = budgetLeft(budget).map(({ share }) => share);
+  return lefts.length === 0 ? null : 1 - Math.min(...lefts);
 }
 
 /** By the pace so far; a budget that ends sooner counts. Nothing before the first task settled. */

@@ -1,6 +1,7 @@
 /** The end of a sweep as a person reads it: a table with a row per strategy, and that no row was lost. */
 import type { StrategySummary, Summary } from "../coordinator/status.ts";
-import { cachedShare, formatCount, formatShare } from "./progress-line.ts";
+import { cachedShare, formatShare } from "./progress-line.ts";
+import { formatCount } from "./count-text.ts";
 
 const HEADER = ["strategy", "solved", "accuracy", "pass@1", "rollouts", "tokens", "tokens/solved", "cached"];
 

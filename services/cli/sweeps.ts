@@ -3,7 +3,8 @@ import { randomInt } from "node:crypto";
 import type { SweepStatus } from "../coordinator/status.ts";
 import { createRandom } from "../runtime/random.ts";
 import { readToken } from "./options.ts";
-import { cachedShare, formatCount, formatShare } from "./progress-line.ts";
+import { cachedShare, formatShare } from "./progress-line.ts";
+import { formatCount } from "./count-text.ts";
 import type { Shell } from "./shell.ts";
 import { connectSweeps, type SweepClient } from "./sweep-client.ts";
 

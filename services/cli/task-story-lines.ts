@@ -2,7 +2,7 @@
 import { formatDuration } from "../runtime/duration.ts";
 import type { DecisionRow } from "../coordinator/decision-row.ts";
 import type { AskEnd, TaskStory } from "../coordinator/task-story.ts";
-import { formatCount } from "./progress-line.ts";
+import { formatCount } from "./count-text.ts";
 import { alignColumns } from "./summary-table.ts";
 
 const INDENT = " ".repeat(11);

@@ -1,5 +1,6 @@
 /** The asks of a task that are not settled, and the lines in which those wait that are in no job yet. */
 import type { Ask } from "../search/program.ts";
+import type { Effort } from "./effort.ts";
 import type { Reservation } from "./ledger.ts";
 import type { Route } from "./routes.ts";
 
@@ -19,6 +20,8 @@ export interface OpenAsk {
   reservation: Reservation | null;
   /** While its entry is on its way to disk: what a second report of it waits for. */
   accepting: Promise<void> | null;
+  /** What it used beside its last attempt's tokens. */
+  effort: Effort;
   /** Whether it is the second copy of an ask (`Hedges`): what it cost is accounted, what it says is nobody's answer. */
   readonly isHedge: boolean;
 }

@@ -153,9 +153,11 @@ export function addressee(
 }
 
 function exchange(open: OpenAsk, copy: OpenAsk): void {
-  const { job, reservation } = open;
+  const { job, reservation, effort } = open;
   open.job = copy.job;
   open.reservation = copy.reservation;
+  open.effort = copy.effort;
   copy.job = job;
   copy.reservation = reservation;
+  copy.effort = effort;
 }

@@ -35,6 +35,9 @@ export interface AnswerEntry {
   readonly usage: AttemptUsage;
   /** What the ledger was charged: where the engine does not count, the worst case. */
   readonly charge: Amount;
+  /** Of `Effort`. */
+  readonly gpuMs?: number;
+  readonly retriedTokens?: number | null;
   readonly host: string | null;
   readonly attempt: number;
   readonly startedMs: number;
@@ -50,6 +53,8 @@ export interface LossEntry {
   /** What its attempts had cost all the same. */
   readonly usage: AttemptUsage;
   readonly charge: Amount;
+  readonly gpuMs?: number;
+  readonly retriedTokens?: number | null;
 }
 
 /** What a withdrawn ask had cost when it was stopped; changes no search, only the ledger. */
@@ -61,6 +66,8 @@ export interface SpentEntry {
   readonly isHedge?: true;
   readonly usage: AttemptUsage;
   readonly charge: Amount;
+  readonly gpuMs?: number;
+  readonly retriedTokens?: number | null;
 }
 
 /** The rows of a task are written; the run directory's files are good up to these byte offsets. */
@@ -104,11 +111,18 @@ export interface StopEntry {
   readonly reason: string | null;
 }
 
-/** Running time of this attempt at the run so far: the wall budget counts every attempt. */
+/** A task was opened, and may be with hosts from now on. */
+export interface OpenedEntry {
+  readonly kind: "opened";
+  readonly task: string;
+}
+
+/** Running time of this attempt at the run, and GPU time, until the next such entry is due: budgets count every attempt. */
 export interface ElapsedEntry {
   readonly kind: "elapsed";
   readonly attempt: number;
   readonly ms: number;
+  readonly gpuMs: number;
 }
 
 /** What the user ordered of the sweep while it ran; the last one holds. */
@@ -136,6 +150,7 @@ export type JournalEntry =
   | CohortEntry
   | GrantEntry
   | StopEntry
+  | OpenedEntry
   | ElapsedEntry
   | OrderEntry;
 
@@ -149,6 +164,7 @@ const KINDS: ReadonlySet<string> = new Set([
   "cohort",
   "grant",
   "stop",
+  "opened",
   "elapsed",
   "order",
 ]);

@@ -19,7 +19,7 @@ export interface Shortage {
   readonly holder: Holder;
   readonly unit: Unit;
   readonly ceiling: number;
-  readonly charged: number;
+  readonly spent: number;
   readonly worst: number;
 }
 
@@ -132,6 +132,16 @@ export class Ledger {
     this.charge(reservation, NOTHING);
   }
 
+  /** What is charged to the sweep as a whole beside its asks, so far: GPU time, which is nobody's in particular. */
+  accrue(total: Amount): void {
+    this.#sweep.accrued = total;
+  }
+
+  /** What the sweep's own ceiling leaves of a unit now; null without one. Below 0 where something was accrued beyond it. */
+  free(unit: Unit): number | null {
+    return this.#sweep.free(unit);
+  }
+
   /** A charge that an earlier attempt at the run already made; read from the journal. */
   restore(account: TaskAccount, cost: Amount): void {
     for (const each of account) each.restore(cost);
@@ -147,6 +157,7 @@ export class Ledger {
 class Account {
   readonly charged: Record<Unit, number> = eachUnit(() => 0);
   readonly reserved: Record<Unit, number> = eachUnit(() => 0);
+  accrued: Amount = NOTHING;
   readonly #holder: Holder;
   readonly #ceilings: readonly (readonly [Unit, number])[];
 
@@ -162,7 +173,7 @@ class Account {
     let least = max;
     for (const [unit, ceiling] of this.#ceilings) {
       if (worst[unit] === 0) continue;
-      const free = ceiling - this.charged[unit] - this.reserved[unit];
+      const free = ceiling - this.#spent(unit) - this.reserved[unit];
       least = Math.min(least, Math.floor(free / worst[unit]));
     }
     return Math.max(0, least);
@@ -172,15 +183,21 @@ class Account {
     let least = Infinity;
     for (const [unit, ceiling] of this.#ceilings) {
       const mean = this.charged.rollouts === 0 ? guess[unit] : this.charged[unit] / this.charged.rollouts;
-      if (mean > 0) least = Math.min(least, (ceiling - this.charged[unit] - this.reserved[unit]) / mean);
+      if (mean > 0) least = Math.min(least, (ceiling - this.#spent(unit) - this.reserved[unit]) / mean);
     }
     return Math.max(0, Math.floor(least));
   }
 
+  free(unit: Unit): number | null {
+    const found = this.#ceilings.find(([limited]) => limited === unit);
+    return found === undefined ? null : found[1] - this.#spent(unit) - this.reserved[unit];
+  }
+
   shortage(worst: Amount): Shortage | null {
     for (const [unit, ceiling] of this.#ceilings) {
-      if (worst[unit] === 0 || this.charged[unit] + worst[unit] <= ceiling) continue;
-      return { holder: this.#holder, unit, ceiling, charged: this.charged[unit], worst: worst[unit] };
+      const spent = this.#spent(unit);
+      if (worst[unit] === 0 || spent + worst[unit] <= ceiling) continue;
+      return { holder: this.#holder, unit, ceiling, spent, worst: worst[unit] };
     }
     return null;
   }
@@ -198,5 +215,9 @@ class Account {
 
   restore(cost: Amount): void {
     for (const unit of UNITS) this.charged[unit] += cost[unit];
+  }
+
+  #spent(unit: Unit): number {
+    return this.charged[unit] + this.accrued[unit];
   }
 }

@@ -4,6 +4,7 @@ import { JOURNAL_FORMAT } from "./journal-entry.ts";
 import type {
   AnswerEntry,
   CohortEntry,
+  ElapsedEntry,
   JournalEntry,
   JournalHeader,
   LossEntry,
@@ -57,7 +58,9 @@ export class Past {
   /** The last one that began, and the tallies of its tasks that settled. */
   cohort: CohortEntry | null = null;
   readonly cohortTallies = new Map<number, TaskTally>();
-  readonly elapsed = new Map<number, number>();
+  readonly elapsed = new Map<number, ElapsedEntry>();
+  /** Tasks that were opened and not settled: asks of them may have been with hosts when the last attempt ended. */
+  readonly opened = new Set<string>();
   order: OrderEntry["order"] = "running";
   rolloutsEnd = 0;
   resultsEnd = 0;
@@ -67,8 +70,12 @@ export class Past {
     this.ledger = new Ledger(sweep);
   }
 
-  get elapsedMs(): number {
-    return [...this.elapsed.values()].reduce((sum, ms) => sum + ms, 0);
+  /** What all attempts took. */
+  get time(): { readonly ms: number; readonly gpuMs: number } {
+    return [...this.elapsed.values()].reduce(
+      (sum, { ms, gpuMs }) => ({ ms: sum.ms + ms, gpuMs: sum.gpuMs + gpuMs }),
+      { ms: 0, gpuMs: 0 },
+    );
   }
 
   /** Asks of a task that were stopped after they had been sent. */
@@ -86,6 +93,7 @@ export class Past {
         this.settled.add(entry.ordinal);
         if (this.cohort !== null) this.cohortTallies.set(entry.ordinal, entry.tally);
         this.entries.delete(entry.task);
+        this.opened.delete(entry.task);
         this.ledger.close(entry.task);
         this.rolloutsEnd = entry.rolloutsEnd;
         this.resultsEnd = entry.resultsEnd;
@@ -101,7 +109,10 @@ export class Past {
       case "stop":
         return this.#remember(entry);
       case "elapsed":
-        this.elapsed.set(entry.attempt, entry.ms);
+        this.elapsed.set(entry.attempt, entry);
+        return;
+      case "opened":
+        this.opened.add(entry.task);
         return;
       case "order":
         this.order = entry.order;

@@ -13,7 +13,7 @@ export interface Prices {
 
 export const USD_MICROS = 1_000_000;
 const PRICED_TOKENS = 1_000_000;
-const HOUR_MS = 3_600_000;
+export const HOUR_MS = 3_600_000;
 
 /** Tokens to be paid for. */
 export interface PaidTokens {

@@ -56,8 +56,8 @@ export function isOutdated({ job, result }: Report, open: OpenAsk): boolean {
 }
 
 /** Of an ask that the ledger will never have room for. */
-export function budgetLoss({ holder, unit, ceiling, charged, worst }: Shortage): Loss {
-  const asked = `${amountText(unit, charged)} of ${amountText(unit, ceiling)} ${UNIT_WORDS[unit]} are spent`;
+export function budgetLoss({ holder, unit, ceiling, spent, worst }: Shortage): Loss {
+  const asked = `${amountText(unit, spent)} of ${amountText(unit, ceiling)} ${UNIT_WORDS[unit]} are spent`;
   const message = `the ${holder}'s budget has no room for another ask: ${asked}, and it may need ${amountText(unit, worst)}`;
   return { reason: "budget", message };
 }

@@ -67,6 +67,11 @@ export class Routes {
     return ask.kind === "sample" ? this.rollouts : this.#routeOf(this.specOf(ask));
   }
 
+  /** The model that judges, where it is not the sweep's own; null where it is, or none does. */
+  modelOf(ask: VerifyAsk): string | null {
+    return modelOf(this.specOf(ask));
+  }
+
   specOf({ role, tool }: Pick<VerifyAsk, "role" | "tool">): VerifierSpec {
     switch (role) {
       case "outcome":

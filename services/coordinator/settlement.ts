@@ -99,7 +99,9 @@ export class Settlement {
     return this.#settling.has(task);
   }
 
-  async settle(task: TaskRun, open: OpenAsk, entry: TaskEntry): Promise<void> {
+  async settle(task: TaskRun, open: OpenAsk, end: TaskEntry): Promise<void> {
+    open.effort.ended(this.#parts.dispatcher.gpus);
+    const entry: TaskEntry = { ...end, ...open.effort.read() };
     try {
       await this.#files.journal.append(entry);
     } catch (error) {
@@ -156,6 +158,8 @@ export class Settlement {
   }
 
   #tellWithdrawn(task: TaskRun, asks: readonly OpenAsk[]): void {
+    // One that came back from a worker waits for nobody's word, and holds a reservation.
+    for (const open of asks) if (open.job === null && open.accepting === null) this.assumeStopped(task, open);
     this.#withdrawals.tell(asks, (open) => {
       const isHeld = open.isHedge ? task.copies.has(open) : task.asks.get(open.ask.id) === open;
       if (!isHeld || open.accepting !== null || this.#owner.isOver) return;
@@ -180,8 +184,10 @@ export class Settlement {
   /** What others hold for a task that is over, asks of it that still run included. */
   letGo(task: TaskRun): void {
     const { dispatcher, segments } = this.#parts;
-    for (const open of [...task.asks.values(), ...task.copies])
+    for (const open of [...task.asks.values(), ...task.copies]) {
+      open.effort.ended(dispatcher.gpus);
       if (open.job !== null) dispatcher.settled(open.job, open.ask.id);
+    }
     task.copies.clear();
     for (const id of task.segments.ids) segments.release(id);
     this.#dispatch.over(task);

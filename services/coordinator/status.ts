@@ -5,15 +5,26 @@ import type { DecisionKind, Reason } from "./scheduler/decision.ts";
 export type SweepState = "running" | "paused" | "completed" | "cancelled" | "interrupted" | "failed";
 export type TaskState = "queued" | "running" | "completed" | "exhausted" | "failed" | "cancelled";
 
-/** Token counts; null is unknown (I8): one unknown part makes the total unknown. */
+/** What was used; null is unknown (I8): one unknown part makes the total unknown. */
 export interface Usage {
+  /** Of rollouts that were accepted, as are the next three. */
   readonly prompt_tokens: number | null;
+  /** Of the prompt, taken from the host's cache. */
   readonly cached_tokens: number | null;
+  /** Of the prompt, computed. */
+  readonly computed_tokens: number | null;
   readonly completion_tokens: number | null;
+  /** Prompt and completion of verifications by models on hosts. */
   readonly verifier_tokens: number | null;
+  /** Completion tokens that no candidate kept. */
   readonly pruned_tokens: number | null;
+  /** Sampled for asks that were withdrawn; and by tries that were in vain: lost, or begun again. */
   readonly cancelled_tokens: number | null;
   readonly retried_tokens: number | null;
+  /** The asks' share of their hosts' busy GPUs (`GpuMeter`). */
+  readonly gpu_seconds: number | null;
+  /** Of rollouts and verifications (`flopsOf`); unknown where the sweep does not say how many parameters the model has. */
+  readonly flops: number | null;
 }
 
 /** In a budget's units, as a file has them: null is no ceiling where it is given, unknown where it is spent. */
@@ -23,7 +34,20 @@ export interface BudgetAmounts {
   readonly total_tokens: number | null;
   readonly verifier_tokens: number | null;
   readonly usd: number | null;
+  /** GPUs of all hosts that were there, busy or not, over time. */
+  readonly gpu_seconds: number | null;
   readonly wall_ms: number | null;
+}
+
+/** What asks were charged: worst cases where nobody counted. */
+export type ChargedAmounts = Readonly<
+  Record<Exclude<keyof BudgetAmounts, "gpu_seconds" | "wall_ms">, number>
+>;
+
+/** The part of a budget that is an arm's. */
+export interface ArmAmounts {
+  readonly given: Omit<BudgetAmounts, "gpu_seconds" | "wall_ms">;
+  readonly spent: ChargedAmounts;
 }
 
 /** A snapshot of a sweep that runs. */
@@ -97,6 +121,7 @@ export interface StrategySummary {
   readonly rollouts: number;
   readonly mean_rollouts: number;
   readonly usage: Usage;
+  readonly budget: ArmAmounts;
   /** Completion tokens over solved problems; null when none is solved or tokens are unknown. */
   readonly tokens_per_solved: number | null;
   readonly tasks: {

@@ -11,22 +11,36 @@ const count = z.int().min(0);
 const known = z.number().nullable();
 const share = z.number().min(0).max(1);
 
+/** A summary of an older version knows less: what it does not say is unknown (I8). */
+const later = known.default(null);
+
 const usage = z.object({
   prompt_tokens: known,
   cached_tokens: known,
+  computed_tokens: later,
   completion_tokens: known,
   verifier_tokens: known,
   pruned_tokens: known,
   cancelled_tokens: known,
   retried_tokens: known,
+  gpu_seconds: later,
+  flops: later,
 });
-const amounts = z.object({
+const ceilings = {
   rollouts: known,
   completion_tokens: known,
-  total_tokens: known,
-  verifier_tokens: known,
-  usd: known,
-  wall_ms: known,
+  total_tokens: later,
+  verifier_tokens: later,
+  usd: later,
+};
+const amounts = z.object({ ...ceilings, gpu_seconds: later, wall_ms: known });
+const total = z.number();
+const charged = z.object({
+  rollouts: total,
+  completion_tokens: total,
+  total_tokens: total,
+  verifier_tokens: total,
+  usd: total,
 });
 const states = { completed: count, exhausted: count, failed: count, cancelled: count };
 const byK = z.record(z.string(), z.object({ mean: share, low: share, high: share, problems: count }));
@@ -65,6 +79,7 @@ const summarySchema = z.object({
       rollouts: count,
       mean_rollouts: z.number(),
       usage,
+      budget: z.object({ given: z.object(ceilings), spent: charged }),
       tokens_per_solved: known,
       tasks: z.object(states),
     }),

@@ -17,7 +17,7 @@ import { PlacementNews } from "./placement-news.ts";
 import type { Decision } from "./scheduler/decision.ts";
 import type { TaskTree } from "./task-tree.ts";
 import type { JobOwner } from "./scheduler/dispatcher.ts";
-import type { ElapsedEntry, JournalEntry } from "./journal-entry.ts";
+import type { JournalEntry } from "./journal-entry.ts";
 import type { Past } from "./past.ts";
 import { tryRenderPrompt } from "./sweep-file/prompt-template.ts";
 import { isOverrun } from "./ask-cost.ts";
@@ -33,6 +33,8 @@ import { TaskLine, type TaskToOpen } from "./task-line.ts";
 import { TaskOpener } from "./task-opener.ts";
 import { type CutShort, Settlement, type SettlementOwner } from "./settlement.ts";
 import { taskId, TaskRun } from "./task-run.ts";
+import { TimeSpent } from "./time-spent.ts";
+import { presentGpus } from "./present-gpus.ts";
 import { Timers, Watchers } from "./watchers.ts";
 
 export class Run implements SweepRun, JobOwner {
@@ -43,7 +45,7 @@ export class Run implements SweepRun, JobOwner {
   readonly #past: Past;
   readonly #attempt: number;
   readonly #total: number;
-  readonly #startedMs: number;
+  readonly #time: TimeSpent;
   readonly #tasks = new Map<string, TaskRun>();
   /** Tasks that have something to do since the last pass. */
   readonly #stirred = new Set<TaskRun>();
@@ -63,7 +65,6 @@ export class Run implements SweepRun, JobOwner {
   /** Set once: how the rest of the sweep is to be settled. */
   #cutShort: CutShort | null = null;
   #failure: Error | null = null;
-  #endedMs: number | null = null;
   readonly #end = Promise.withResolvers<Summary>();
 
   private constructor(options: {
@@ -90,7 +91,6 @@ export class Run implements SweepRun, JobOwner {
     this.#hedges = rule === null ? null : new Hedges({ rule, limits: limits.hedges, clock, isUp });
     const tell = (event: SweepEvent): void => this.#watchers.tell(event);
     this.#news = new PlacementNews({ clock, perSecondMax: limits.placedPerSecondMax, tell });
-    this.#startedMs = clock.monotonicMs();
     this.#opener = new TaskOpener(
       new TaskLine(options.sweep, options.past.settled, options.parts.disk),
       (next) => {
@@ -98,6 +98,16 @@ export class Run implements SweepRun, JobOwner {
       },
     );
     this.#routes = new Map(options.sweep.arms.map((arm) => [arm, new Routes(options.sweep, arm)]));
+    this.#time = new TimeSpent({
+      sweep: options.sweep,
+      clock,
+      ledger: options.past.ledger,
+      attempt: this.#attempt,
+      earlier: options.past.time,
+      aheadMs: limits.metricsMs,
+      gpus: presentGpus(options.parts.dispatcher, this.#routes.values()),
+      onReached: () => this.#cutRest("budget"),
+    });
     this.#dispatch = new TaskDispatch({
       id: options.id,
       attempt: this.#attempt,
@@ -153,7 +163,7 @@ export class Run implements SweepRun, JobOwner {
       sweep: this.#sweep,
       state: this.#state,
       total: this.#total,
-      elapsedMs: this.#elapsedMs,
+      time: this.#time,
     };
     return statusOf(run, {
       totals: this.#past.totals,
@@ -236,7 +246,13 @@ export class Run implements SweepRun, JobOwner {
     if (isOutdated(report, open)) return Promise.resolve();
     this.#hedges?.answered(task, open);
     this.#dispatch.answered(task, open, report);
-    if (report.result.kind === "cancelled" && !open.isWithdrawn) return this.#handedBack(task, open);
+    if (report.attempt > 1) open.effort.wasted(null);
+    if (report.result.kind === "cancelled" && !open.isWithdrawn) {
+      // A worker gave an ask back that is still wanted: it drains.
+      this.#comeBack(task, open, report.usage.completionTokens);
+      this.#stir(task);
+      return Promise.resolve();
+    }
     if (isOverrun(open, report.usage)) this.#parts.log.warn({ ...report, result: null }, "host_overran");
     open.accepting = this.#settlement.settle(task, open, entryOf(report, open, task.prices));
     return open.accepting;
@@ -249,7 +265,7 @@ export class Run implements SweepRun, JobOwner {
       const open = this.#settlement.addressee(task, { job: job.id, ask: id, isAnswer: false });
       if (open === undefined || open.accepting !== null) continue;
       if (open.isWithdrawn) this.#settlement.assumeStopped(task, open);
-      else task.returned(open);
+      else this.#comeBack(task, open, null);
     }
     this.#stir(task);
   }
@@ -296,10 +312,6 @@ export class Run implements SweepRun, JobOwner {
         hedges.look(this.#tasks.values(), (task, open) => this.#dispatch.hedge(task, open));
       this.#timers.every(limits.hedges.everyMs, hedge);
     }
-    if (this.#sweep.budget.wallMs !== null) {
-      const left = Math.max(0, this.#sweep.budget.wallMs - this.#elapsedMs);
-      this.#timers.after(left, () => this.#cutRest("budget"));
-    }
     this.#parts.log.info(
       { sweep: this.id, attempt: this.#attempt, tasks: this.#total, settled: this.#past.settled.size },
       "sweep_started",
@@ -311,6 +323,7 @@ export class Run implements SweepRun, JobOwner {
 
   #pass(): void {
     if (this.#isOver) return;
+    this.#time.update();
     for (const task of this.#stirred) {
       if (this.#settlement.isSettling(task)) continue;
       for (const { open, entry } of task.takeEchoes()) this.#settlement.settleUntold(task, open, entry);
@@ -344,6 +357,10 @@ export class Run implements SweepRun, JobOwner {
   }
 
   #openTask({ arm, problem, ordinal }: TaskToOpen): void {
+    const id = taskId(arm, problem);
+    const isReopened = this.#past.opened.delete(id);
+    if (!isReopened)
+      this.#files.journal.append({ kind: "opened", task: id }).catch((error: unknown) => this.#fail(error));
     const prompt = tryRenderPrompt(this.#sweep.promptTemplate, problem);
     const task = new TaskRun({
       ordinal,
@@ -355,6 +372,8 @@ export class Run implements SweepRun, JobOwner {
       isDeterministic: this.#sweep.deterministic,
       prices: this.#sweep.prices,
       spentBefore: this.#past.spentBefore(taskId(arm, problem)),
+      modelParameters: this.#sweep.modelParameters,
+      isReopened,
       retain: (segment) => this.#parts.segments.retain(segment),
     });
     this.#tasks.set(task.id, task);
@@ -374,11 +393,11 @@ export class Run implements SweepRun, JobOwner {
     this.pump();
   }
 
-  /** A worker gave an ask back that is still wanted (it drains): asked again. */
-  #handedBack(task: TaskRun, open: OpenAsk): Promise<void> {
+  /** The ask is asked again; the try that is over had generated so many tokens, as far as anybody knows. */
+  #comeBack(task: TaskRun, open: OpenAsk, tokens: number | null): void {
+    open.effort.ended(this.#parts.dispatcher.gpus);
+    if (open.ask.kind === "sample") open.effort.wasted(tokens);
     task.returned(open);
-    this.#stir(task);
-    return Promise.resolve();
   }
 
   /** The rest of the sweep is settled as it stands: the budget's time is over, or the user cancelled. */
@@ -407,7 +426,7 @@ export class Run implements SweepRun, JobOwner {
 
   async #close(state: SweepState): Promise<void> {
     if (this.#isOver) return;
-    this.#endedMs = this.#parts.clock.monotonicMs();
+    this.#time.end();
     this.#state = state;
     this.#timers.stop();
     this.#parts.dispatcher.scheduler.hasMore(this.id, false);
@@ -417,7 +436,7 @@ export class Run implements SweepRun, JobOwner {
       await this.#writeMetrics();
       await this.#decisions.flush();
       if (this.#failure === null) {
-        await this.#files.journal.append(this.#elapsedEntry);
+        await this.#files.journal.append(this.#time.entry);
         await this.#files.writeSummary(this.#summary());
       }
     } catch (error) {
@@ -444,11 +463,7 @@ export class Run implements SweepRun, JobOwner {
   async #writeMetrics(): Promise<void> {
     await this.#files.appendMetrics(this.#parts.clock.nowMs(), this.status());
     if (this.#isOver) return;
-    await this.#files.journal.append(this.#elapsedEntry).catch((error: unknown) => this.#fail(error));
-  }
-
-  get #elapsedEntry(): ElapsedEntry {
-    return { kind: "elapsed", attempt: this.#attempt, ms: Math.round(this.#attemptMs) };
+    await this.#files.journal.append(this.#time.entry).catch((error: unknown) => this.#fail(error));
   }
 
   #summary(): Summary {
@@ -456,21 +471,13 @@ export class Run implements SweepRun, JobOwner {
       version: this.#parts.version,
       state: this.#state,
       total: this.#total,
-      budget: budgetOf(this.#sweep.budget, this.#past.ledger.charged, this.#elapsedMs),
-      wallMs: this.#elapsedMs,
+      budget: budgetOf(this.#sweep.budget, this.#past.ledger.charged, this.#time),
+      wallMs: this.#time.elapsedMs,
     });
   }
 
   get #isOver(): boolean {
     return this.#state !== "running" && this.#state !== "paused";
-  }
-
-  get #attemptMs(): number {
-    return (this.#endedMs ?? this.#parts.clock.monotonicMs()) - this.#startedMs;
-  }
-
-  get #elapsedMs(): number {
-    return this.#past.elapsedMs + this.#attemptMs;
   }
 
   /** What was ordered or decided holds after a crash of the coordinator too. */

@@ -1,7 +1,8 @@
 /** A snapshot of a sweep that runs, put together from the parts that know. */
 import type { Dispatcher } from "./scheduler/dispatcher.ts";
-import type { Amount } from "./amount.ts";
-import { amountsIn } from "./unit-keys.ts";
+import { type Amount, sumOf } from "./amount.ts";
+import { amountsIn, timesIn } from "./unit-keys.ts";
+import type { TimeSpent } from "./time-spent.ts";
 import type { Ledger } from "./ledger.ts";
 import type { SweepState, SweepStatus } from "./status.ts";
 import type { Budget, Sweep } from "./sweep.ts";
@@ -23,7 +24,7 @@ export function statusOf(
     readonly sweep: Sweep;
     readonly state: SweepState;
     readonly total: number;
-    readonly elapsedMs: number;
+    readonly time: TimeSpent;
   },
   { totals, ledger, open, dispatcher }: StatusSources,
 ): SweepStatus {
@@ -41,7 +42,7 @@ export function statusOf(
     rollouts: open.reduce((sum, task) => sum + task.rollouts, totals.rollouts),
     verifications: open.reduce((sum, task) => sum + task.verifications, totals.verifications),
     usage: open.reduce((sum, task) => addUsage(sum, task.usage), totals.usage),
-    budget: budgetOf(run.sweep.budget, ledger.charged, run.elapsedMs),
+    budget: budgetOf(run.sweep.budget, ledger.charged, run.time),
     in_flight: open.reduce((sum, task) => sum + inFlight(task), 0),
     failures: totals.losses,
     hosts: dispatcher.scheduler.hosts.map(({ facts, openTrees, concurrency, inFlight: asks }) => {
@@ -49,15 +50,17 @@ export function statusOf(
       const waiting = asks - running;
       return { id: facts.id, engine: facts.engine, open_tasks: openTrees, waiting, running };
     }),
-    elapsed_ms: Math.round(run.elapsedMs),
+    elapsed_ms: Math.round(run.time.elapsedMs),
     output: run.sweep.output,
   };
 }
 
-export function budgetOf(budget: Budget, charged: Amount, elapsedMs: number): SweepStatus["budget"] {
+/** What a sweep may use and has used: its asks, and time. */
+export function budgetOf(budget: Budget, charged: Amount, time: TimeSpent): SweepStatus["budget"] {
+  const { elapsedMs, gpuMs } = time;
   return {
-    given: { ...amountsIn(budget), wall_ms: budget.wallMs },
-    spent: { ...amountsIn(charged), wall_ms: Math.round(elapsedMs) },
+    given: { ...amountsIn(budget), ...timesIn(budget) },
+    spent: { ...amountsIn(sumOf(charged, time.cost)), ...timesIn({ wallMs: Math.round(elapsedMs), gpuMs }) },
   };
 }
 

@@ -18,6 +18,8 @@ export interface Sweep {
   readonly budget: Budget;
   /** Null: nothing has a price. */
   readonly prices: Prices | null;
+  /** Of `model`, for FLOPs; null: they are unknown. */
+  readonly modelParameters: number | null;
   /** Which task gets the next part of it. */
   readonly allocate: AllocatorSpec;
   readonly seed: number;
@@ -57,6 +59,8 @@ export interface ArmBudget extends Ceilings {
 /** The same for the whole sweep, and for what only a sweep as a whole uses. */
 export interface Budget extends ArmBudget {
   readonly wallMs: number | null;
+  /** Time of the hosts that are there for the sweep, times their GPUs. */
+  readonly gpuMs: number | null;
 }
 
 /** A host of `coppice run`: which driver, and its options as in the sweep file (snake_case, validated, defaults filled in). */
@@ -90,6 +94,7 @@ export type ServerSpec = {
   /** Rollouts at once; auto: found while the host works. */
   readonly concurrency: number | "auto";
   readonly timeout_ms: number;
+  readonly gpus: number;
 } & (
   | { readonly engine: "openai" | "llama-server" }
   | {
@@ -103,6 +108,7 @@ export type ServerSpec = {
 export interface SimulatedSpec {
   readonly engine: "simulated";
   readonly id: string;
+  readonly gpus: number;
   readonly profile: string;
   readonly model: string;
   /** Milliseconds of the host in one that passes. */

@@ -11,6 +11,8 @@ import type {
   Usage,
 } from "./status.ts";
 import type { TaskEstimates } from "./task-estimates.ts";
+import { type Amount, NOTHING, sumOf } from "./amount.ts";
+import { amountsIn } from "./unit-keys.ts";
 import { addKnown, addUsage, NO_USAGE } from "./usage.ts";
 
 export type SettledState = Exclude<TaskState, "queued" | "running">;
@@ -34,6 +36,8 @@ export interface TaskTally {
   /** Null where its rollouts are no independent samples. */
   readonly estimates: TaskEstimates | null;
   readonly usage: Usage;
+  /** What the ledger was charged for its asks. */
+  readonly charged: Amount;
   /** Prompt tokens that had to be computed at least once, whatever the placement; null when the engine does not count. */
   readonly uniqueTokens: number | null;
 }
@@ -45,6 +49,7 @@ class ArmTotals {
   accurate = 0;
   rollouts = 0;
   usage: Usage = NO_USAGE;
+  charged = NOTHING;
   uniqueTokens: number | null = 0;
   readonly estimates = new EstimateTotals();
 
@@ -54,6 +59,7 @@ class ArmTotals {
     this.accurate += Number(tally.isAccurate);
     this.rollouts += tally.rollouts;
     this.usage = addUsage(this.usage, tally.usage);
+    this.charged = sumOf(this.charged, tally.charged);
     this.uniqueTokens = addKnown(this.uniqueTokens, tally.uniqueTokens);
     this.estimates.add(tally);
   }
@@ -105,8 +111,7 @@ export class Totals {
   }): Summary {
     const arms = [...this.#arms.values()];
     const unique = arms.reduce<number | null>((sum, arm) => addKnown(sum, arm.uniqueTokens), 0);
-    const { prompt_tokens: prompt, cached_tokens: cached } = this.usage;
-    const computed = prompt === null || cached === null ? null : prompt - cached;
+    const { prompt_tokens: prompt, computed_tokens: computed } = this.usage;
     return {
       name: this.#sweep.name,
       version: run.version,
@@ -141,6 +146,7 @@ export class Totals {
       rollouts: totals.rollouts,
       mean_rollouts: settled === 0 ? 0 : totals.rollouts / settled,
       usage,
+      budget: { given: amountsIn(arm.budget), spent: amountsIn(totals.charged) },
       tokens_per_solved: tokens === null || totals.solved === 0 ? null : tokens / totals.solved,
       tasks: totals.tasks,
     };

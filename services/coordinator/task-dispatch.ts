@@ -7,6 +7,7 @@
 import type { Report, RolloutResult } from "../queue/job.ts";
 import type { Backlog, OpenAsk } from "./backlog.ts";
 import { worstOf } from "./ask-cost.ts";
+import { Effort } from "./effort.ts";
 import { jobOf } from "./job-of.ts";
 import type { Ledger, Shortage } from "./ledger.ts";
 import { describeRoute, type HostRoute, type Routes, type VerifierRoute } from "./routes.ts";
@@ -157,6 +158,7 @@ export class TaskDispatch implements TreeOwner {
     }
     const asks = this.#reserved(tree, line.takeSiblings(fitting));
     const job = this.#dispatch(task, asks, hostLane(decision.host), decision.age);
+    for (const { effort } of asks) effort.began(this.#options.dispatcher.gpus, decision.host);
     onDecision(tree, decision, asks);
     return asks.map(({ ask }) => ({
       key: leafKey(job, ask.id),
@@ -173,7 +175,8 @@ export class TaskDispatch implements TreeOwner {
     return dispatcher.scheduler.hedge(leafKey(open.job, open.ask.id), (decision) => {
       const reservation = ledger.reserve(ledger.accountOf(task.id, task.arm.id), worstOf(task, open));
       if (reservation === null) return null;
-      const copy: OpenAsk = { ...open, reservation, isHedge: true };
+      const copy: OpenAsk = { ...open, reservation, isHedge: true, effort: new Effort() };
+      copy.effort.began(dispatcher.gpus, decision.host);
       const job = this.#dispatch(task, [copy], hostLane(decision.host), decision.age);
       // The ask itself may be sent again: never as a job of the copy's name.
       open.dispatches = copy.dispatches;

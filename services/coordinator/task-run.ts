@@ -24,6 +24,7 @@ import {
 import { judgeRow, prunedTokens, rolloutLine, type RolloutRow } from "./rollout-row.ts";
 import type { Route, Routes } from "./routes.ts";
 import { estimateTask } from "./task-estimates.ts";
+import { Effort } from "./effort.ts";
 import type { Prices } from "./prices.ts";
 import { PromptBound } from "./prompt-bound.ts";
 import type { Arm, Problem } from "./sweep.ts";
@@ -33,7 +34,9 @@ import { TaskGrant } from "./task-grant.ts";
 import { TaskSegments } from "./task-segments.ts";
 import type { SettledState, TaskTally } from "./tally.ts";
 import { UniqueTokens } from "./unique-tokens.ts";
-import { addUsage, cancelledUsage, lostUsage, NO_USAGE, rolloutUsage, verificationUsage } from "./usage.ts";
+import { TaskUsage } from "./task-usage.ts";
+import { amountsIn } from "./unit-keys.ts";
+import { cancelledUsage, lostUsage, rolloutUsage, verificationUsage } from "./usage.ts";
 
 /** How often a program that is told to ask for no more may ask again, before it is ended where it stands. */
 const ASKS_AFTER_STOP_MAX = 1_000;
@@ -52,9 +55,14 @@ export interface TaskRunOptions {
   readonly prices: Prices | null;
   /** Asks that an earlier attempt at the run stopped after it had sent them. */
   readonly spentBefore?: ReadonlySet<AskId>;
+  readonly modelParameters: number | null;
+  /** An earlier attempt at the run opened it, and nobody can say what was in flight when that ended. */
+  readonly isReopened: boolean;
   /** Called once per segment that the task's jobs may name. */
   readonly retain: (segment: Segment) => void;
 }
+
+type AskEntry = AnswerEntry | LossEntry | SpentEntry;
 
 export function taskId(arm: Arm, problem: Problem): string {
   return `${arm.id}/${problem.id}`;
@@ -78,6 +86,7 @@ export class TaskRun {
   readonly #waiting = new Map<Route, Backlog>();
   readonly #grant = new TaskGrant((open) => this.#line(open.route).push(open));
   readonly #standing = new Standing();
+  readonly #usage: TaskUsage;
   readonly #equals = new EqualAsks();
   readonly #rows = new Map<AskId, RolloutRow>();
   /** Answers that the search holds back until their turn (`deterministic`): they become rows when they are told. */
@@ -93,7 +102,6 @@ export class TaskRun {
   #stopped: StopEntry | null = null;
   #firstLoss: string | null = null;
   #refusal: string | null = null;
-  #usage: Usage = NO_USAGE;
 
   constructor(options: TaskRunOptions) {
     this.id = taskId(options.arm, options.problem);
@@ -102,6 +110,7 @@ export class TaskRun {
     this.problem = options.problem;
     this.routes = options.routes;
     this.prices = options.prices;
+    this.#usage = new TaskUsage(options);
     this.#sweepSeed = options.sweepSeed;
     this.#spentBefore = options.spentBefore ?? new Set();
     const root = rootPrefix(options.prompt);
@@ -208,7 +217,7 @@ export class TaskRun {
     return this.#promptBound.of(prefix);
   }
 
-  /** The job that carried this ask is gone from its lane; the ask is asked again. */
+  /** The job that carried this ask is gone from its lane, or gave it back; the ask is asked again. */
   returned(open: OpenAsk): void {
     open.job = null;
     this.#line(open.route).push(open);
@@ -218,10 +227,12 @@ export class TaskRun {
    * Applies an accepted answer, a loss, or the confirmation that a withdrawn ask stopped.
    * @returns Asks that were withdrawn by it while a worker may hold them.
    */
-  apply(entry: AnswerEntry | LossEntry | SpentEntry): readonly OpenAsk[] {
+  apply(entry: AskEntry): readonly OpenAsk[] {
+    const open = this.asks.get(entry.ask);
+    this.#usage.settled(entry, open?.ask.kind === "verify" ? this.routes.modelOf(open.ask) : null);
     if (entry.kind === "spent" && entry.isHedge === true) {
       this.#hedged += 1;
-      this.#usage = addUsage(this.#usage, cancelledUsage(entry.usage));
+      this.#usage.add(cancelledUsage, entry);
       return [];
     }
     const stopping = this.#apply(entry);
@@ -233,20 +244,14 @@ export class TaskRun {
     if (open !== undefined && isShared(open) && entry.kind === "answer")
       this.#equals.answered(open.ask, entry);
     this.#close(entry.ask, entry);
-    if (entry.kind === "spent") {
-      this.#usage = addUsage(this.#usage, cancelledUsage(entry.usage));
-      return [];
-    }
-    if (open === undefined || open.isWithdrawn) {
-      if (entry.kind === "answer" && entry.result.kind === "rollout") {
-        this.#usage = addUsage(this.#usage, cancelledUsage(entry.usage));
-      }
+    if (entry.kind === "spent" || open === undefined || open.isWithdrawn) {
+      this.#usage.add(cancelledUsage, entry);
       return [];
     }
     this.#standing.settled(open.ask, entry);
     if (entry.kind === "loss") {
       this.#losses += 1;
-      this.#usage = addUsage(this.#usage, lostUsage(entry.usage));
+      this.#usage.add(lostUsage, entry);
       this.#isBudgetLost ||= entry.loss.reason === "budget";
       this.#firstLoss ??= entry.loss.message;
       return this.#take(this.#search.fail(entry.ask, entry.loss));
@@ -297,6 +302,7 @@ export class TaskRun {
         seed: deriveSeed(this.#sweepSeed, this.id, "estimates"),
       }),
       usage: this.#totalUsage(),
+      charged: this.#usage.charged,
       uniqueTokens: this.#tokens.total,
     };
   }
@@ -321,6 +327,7 @@ export class TaskRun {
       candidate: selected?.ask ?? null,
       rollouts: this.#rows.size,
       usage: this.#totalUsage(),
+      charged: amountsIn(this.#usage.charged),
       wall_ms: Math.round(wallMs),
       error,
     };
@@ -337,7 +344,7 @@ export class TaskRun {
   }
 
   get usage(): Usage {
-    return this.#usage;
+    return this.#usage.read;
   }
 
   get rollouts(): number {
@@ -380,6 +387,7 @@ export class TaskRun {
         dispatches: 0,
         reservation: null,
         accepting: null,
+        effort: new Effort(),
         isHedge: false,
       };
       this.#issued += 1;
@@ -403,7 +411,7 @@ export class TaskRun {
   #withdraw(open: OpenAsk): boolean {
     open.isWithdrawn = true;
     this.#sendEqual(open);
-    if (open.job !== null || open.accepting !== null) return true;
+    if (open.job !== null || open.accepting !== null || open.reservation !== null) return true;
     this.#close(open.ask.id, null);
     return false;
   }
@@ -429,8 +437,8 @@ export class TaskRun {
   /** An answer whose turn never came: no row says it, since on another cluster it would not have come at all (I4). */
   #discard(id: AskId): void {
     const arrived = this.#arrived.get(id);
-    if (!this.#arrived.delete(id) || arrived?.entry.result.kind !== "rollout") return;
-    this.#usage = addUsage(this.#usage, cancelledUsage(arrived.entry.usage));
+    this.#arrived.delete(id);
+    if (arrived !== undefined) this.#usage.add(cancelledUsage, arrived.entry);
   }
 
   /** @param entry What settled it; null for one that was withdrawn before it was sent. */
@@ -468,7 +476,7 @@ export class TaskRun {
         processScore: null,
         judged: null,
       });
-      this.#usage = addUsage(this.#usage, rolloutUsage(entry.usage, entry.attempt));
+      this.#usage.add(rolloutUsage, entry);
       const text = entry.result.kind === "rollout" ? entry.result.text : "";
       const continued = ask.prefix.extend(text, ask.id);
       this.#tokens.count(ask.prefix, entry.usage, continued);
@@ -476,14 +484,14 @@ export class TaskRun {
       return;
     }
     this.#verifications += 1;
-    this.#usage = addUsage(this.#usage, verificationUsage(entry.usage));
+    this.#usage.add(verificationUsage, entry);
     const row = open.ask.of === null ? undefined : this.#rows.get(open.ask.of);
     if (row !== undefined) judgeRow(row, open.ask, entry);
   }
 
   /** Usage with what no candidate's path kept counted as pruned. */
   #totalUsage(): Usage {
-    return { ...this.#usage, pruned_tokens: prunedTokens(this.#rows, this.#search.candidates) };
+    return { ...this.#usage.read, pruned_tokens: prunedTokens(this.#rows, this.#search.candidates) };
   }
 }
 

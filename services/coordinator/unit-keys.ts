@@ -31,3 +31,14 @@ export function amountsIn<T extends number | null>(amounts: Readonly<Record<Unit
     }),
   ) as Record<UnitKey, T>;
 }
+
+/** The same for what a sweep as a whole uses. */
+export function timesIn({
+  wallMs,
+  gpuMs,
+}: {
+  readonly wallMs: number | null;
+  readonly gpuMs: number | null;
+}): { readonly gpu_seconds: number | null; readonly wall_ms: number | null } {
+  return { gpu_seconds: gpuMs === null ? null : gpuMs / 1_000, wall_ms: wallMs };
+}

@@ -1,16 +1,21 @@
-/** Token accounts where absent is not zero (I8): a sum with an unknown part is unknown. */
+/** Accounts of what was used, where absent is not zero (I8): a sum with an unknown part is unknown. */
 import type { AttemptUsage } from "../queue/job.ts";
 import type { Usage } from "./status.ts";
 
-export const NO_USAGE: Usage = {
-  prompt_tokens: 0,
-  cached_tokens: 0,
-  completion_tokens: 0,
-  verifier_tokens: 0,
-  pruned_tokens: 0,
-  cancelled_tokens: 0,
-  retried_tokens: 0,
-};
+export const USAGE_KEYS = [
+  "prompt_tokens",
+  "cached_tokens",
+  "computed_tokens",
+  "completion_tokens",
+  "verifier_tokens",
+  "pruned_tokens",
+  "cancelled_tokens",
+  "retried_tokens",
+  "gpu_seconds",
+  "flops",
+] as const satisfies readonly (keyof Usage)[];
+
+export const NO_USAGE: Usage = usageOf(() => 0);
 
 /** null is unknown and stays unknown. */
 export function addKnown(a: number | null, b: number | null): number | null {
@@ -18,25 +23,24 @@ export function addKnown(a: number | null, b: number | null): number | null {
 }
 
 export function addUsage(a: Usage, b: Usage): Usage {
-  return {
-    prompt_tokens: addKnown(a.prompt_tokens, b.prompt_tokens),
-    cached_tokens: addKnown(a.cached_tokens, b.cached_tokens),
-    completion_tokens: addKnown(a.completion_tokens, b.completion_tokens),
-    verifier_tokens: addKnown(a.verifier_tokens, b.verifier_tokens),
-    pruned_tokens: addKnown(a.pruned_tokens, b.pruned_tokens),
-    cancelled_tokens: addKnown(a.cancelled_tokens, b.cancelled_tokens),
-    retried_tokens: addKnown(a.retried_tokens, b.retried_tokens),
-  };
+  return usageOf((key) => addKnown(a[key], b[key]));
 }
 
-/** A rollout that was accepted. What its lost attempts had generated before is not known to anybody. */
-export function rolloutUsage(usage: AttemptUsage, attempt: number): Usage {
+function usageOf(of: (key: keyof Usage) => number | null): Usage {
+  const made: Partial<Record<keyof Usage, number | null>> = {};
+  for (const key of USAGE_KEYS) made[key] = of(key);
+  // Every key has its value now.
+  return made as Usage;
+}
+
+/** A rollout that was accepted. */
+export function rolloutUsage(usage: AttemptUsage): Usage {
   return {
     ...NO_USAGE,
     prompt_tokens: usage.promptTokens,
     cached_tokens: usage.cachedTokens,
+    computed_tokens: computedTokens(usage),
     completion_tokens: usage.completionTokens,
-    retried_tokens: attempt === 1 ? 0 : null,
   };
 }
 
@@ -45,12 +49,27 @@ export function verificationUsage(usage: AttemptUsage): Usage {
   return { ...NO_USAGE, verifier_tokens: addKnown(usage.promptTokens, usage.completionTokens) };
 }
 
-/** A withdrawn ask, as far as it had got. */
+/** An ask that was withdrawn, as far as it had got. */
 export function cancelledUsage(usage: AttemptUsage): Usage {
   return { ...NO_USAGE, cancelled_tokens: usage.completionTokens };
 }
 
-/** A lost ask: what its last attempt had generated is of no use to anybody. */
+/** An ask that was lost: what its last attempt had generated is of no use to anybody. */
 export function lostUsage(usage: AttemptUsage): Usage {
   return { ...NO_USAGE, retried_tokens: usage.completionTokens };
+}
+
+/** Prompt tokens that the host did not take from its cache. */
+function computedTokens({ promptTokens, cachedTokens }: AttemptUsage): number | null {
+  return promptTokens === null || cachedTokens === null ? null : promptTokens - cachedTokens;
+}
+
+/**
+ * Of a forward pass over the tokens that were computed, prompt and completion: 2 for each parameter and token (Kaplan et al. 2020,
+ * "Scaling Laws for Neural Language Models", section 2.1: C = 2N, a multiplication and an addition by each weight; attention over
+ * the context, 2 * layers * context * width for each token, is left out as there).
+ */
+export function flopsOf(usage: AttemptUsage, parameters: number | null): number | null {
+  const tokens = addKnown(computedTokens(usage), usage.completionTokens);
+  return tokens === 0 ? 0 : tokens === null || parameters === null ? null : 2 * parameters * tokens;
 }

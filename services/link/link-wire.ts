@@ -257,6 +257,7 @@ function hostFromWire(wire: WireHost | undefined, at: string): HostFacts {
     reportsCachedTokens: wire.reportsCachedTokens,
     blockTokens: wire.blockTokens === undefined ? null : atLeastOne(wire.blockTokens, `${at}.block_tokens`),
     sharesColdPrefixes: wire.sharesColdPrefixes,
+    ...present("gpus", wire.gpus ?? null),
     can: abilitiesFromWire(wire.can, `${at}.can`),
   };
 }

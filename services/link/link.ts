@@ -30,6 +30,8 @@ export interface HostFacts {
    * sent first and its siblings follow its first token.
    */
   readonly sharesColdPrefixes: boolean;
+  /** GPUs that it runs on; absent where nobody said. */
+  readonly gpus?: number;
   /** What it can do beside sampling text. */
   readonly can: readonly Ability[];
 }

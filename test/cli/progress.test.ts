@@ -26,7 +26,7 @@ describe("the line", () => {
       },
     });
     expect(progressLine(status, { tokensPerSecond: null })).toContain(
-      "budget 50% left | 1m 00s | ETA 1m 00s",
+      "left 50% of rollouts, 90% of completion tokens | 1m 00s | ETA 1m 00s",
     );
   });
 

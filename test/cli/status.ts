@@ -6,16 +6,19 @@ import type {
   SweepStatus,
   Usage,
 } from "../../services/coordinator/status.ts";
-import { NO_CEILINGS, NOTHING_SPENT } from "../support/budget.ts";
+import { NO_CEILINGS, NOTHING_CHARGED, NOTHING_SPENT } from "../support/budget.ts";
 
 export const USAGE: Usage = {
   prompt_tokens: 1_000,
   cached_tokens: 750,
+  computed_tokens: 250,
   completion_tokens: 2_000,
   verifier_tokens: 0,
   pruned_tokens: 0,
   cancelled_tokens: 0,
   retried_tokens: 0,
+  gpu_seconds: 12.5,
+  flops: null,
 };
 
 export function statusWith(changes: Partial<SweepStatus> = {}): SweepStatus {
@@ -58,6 +61,7 @@ export function strategyWith(changes: Partial<StrategySummary> = {}): StrategySu
     estimates: NO_ESTIMATES,
     rollouts: 768,
     mean_rollouts: 16,
+    budget: { given: NO_CEILINGS, spent: { ...NOTHING_CHARGED, rollouts: 768 } },
     usage: USAGE,
     tokens_per_solved: 50,
     tasks: { completed: 48, exhausted: 0, failed: 0, cancelled: 0 },

@@ -22,6 +22,7 @@ import {
   startInProcess,
 } from "../support/in-process.ts";
 import { createSeededDriver } from "../support/seeded-driver.ts";
+import { Effort } from "../../services/coordinator/effort.ts";
 import { NOTHING } from "../../services/coordinator/amount.ts";
 
 describe("of equal asks", () => {
@@ -40,6 +41,7 @@ describe("of equal asks", () => {
     issued: 0,
     isWithdrawn: false,
     job: null,
+    effort: new Effort(),
     dispatches: 0,
     reservation: null,
     accepting: null,

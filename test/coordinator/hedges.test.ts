@@ -3,6 +3,7 @@ import { storyLines } from "../../services/cli/task-story-lines.ts";
 import type { OpenAsk } from "../../services/coordinator/backlog.ts";
 import type { SweepRun } from "../../services/coordinator/coordinator-api.ts";
 import { Durations } from "../../services/coordinator/durations.ts";
+import { Effort } from "../../services/coordinator/effort.ts";
 import { addressee } from "../../services/coordinator/hedges.ts";
 import { Ledger } from "../../services/coordinator/ledger.ts";
 import type { Summary, SweepEvent } from "../../services/coordinator/status.ts";
@@ -228,8 +229,8 @@ describe("a word about an ask that was sent twice", () => {
     const ledger = new Ledger({ budget: NO_BUDGET, arms: [{ id: "a", budget: NO_ARM_BUDGET }] });
     const reservation = () =>
       ledger.reserve(ledger.accountOf("a/p", "a"), amount({ rollouts: 1, completionTokens: 9 }));
-    open = { ...sent, job: "first", reservation: reservation(), isHedge: false };
-    copy = { ...sent, job: "second", reservation: reservation(), isHedge: true };
+    open = { ...sent, job: "first", reservation: reservation(), isHedge: false, effort: new Effort() };
+    copy = { ...sent, job: "second", reservation: reservation(), isHedge: true, effort: new Effort() };
     task = { asks: new Map([[ask.id, open]]), copies: new Set([copy]) };
   });
   const word = (job: string, isAnswer: boolean) => addressee(task, { job, ask: ask.id, isAnswer });

@@ -104,7 +104,7 @@ describe("a ledger", () => {
       holder: "task",
       unit: "completionTokens",
       ceiling: 50,
-      charged: 21,
+      spent: 21,
       worst: 30,
     });
     expect(ledger.canEverFit(ledger.accountOf("another", "a"), worst)).toBe(true);

@@ -1,4 +1,5 @@
 import { describe, expect, test } from "vitest";
+import { NOTHING } from "../../services/coordinator/amount.ts";
 import { MeanTotals } from "../../services/coordinator/estimate-totals.ts";
 import { Totals, type TaskTally } from "../../services/coordinator/tally.ts";
 import { estimateTask } from "../../services/coordinator/task-estimates.ts";
@@ -38,6 +39,7 @@ function tally(given: Partial<TaskTally>): TaskTally {
       { judged: judgments, selection: "highest-score", seed: 1 },
     ),
     usage: { ...NO_USAGE, completion_tokens: 100 },
+    charged: NOTHING,
     uniqueTokens: 5,
     ...given,
   };
@@ -57,14 +59,17 @@ function candidate(index: number, answer: string | null, score: number | null = 
 
 describe("usage", () => {
   test("a sum with an unknown part is unknown, never zero (I8)", () => {
-    const unknown = rolloutUsage({ ...KNOWN, cachedTokens: null }, 1);
-    const sum = addUsage(addUsage(NO_USAGE, rolloutUsage(KNOWN, 1)), unknown);
-    expect(sum).toMatchObject({ prompt_tokens: 20, cached_tokens: null, completion_tokens: 14 });
+    const unknown = rolloutUsage({ ...KNOWN, cachedTokens: null });
+    const sum = addUsage(addUsage(NO_USAGE, rolloutUsage(KNOWN)), unknown);
+    expect(sum).toMatchObject({
+      prompt_tokens: 20,
+      cached_tokens: null,
+      computed_tokens: null,
+      completion_tokens: 14,
+    });
   });
 
-  test("what earlier attempts had generated is unknown, and what a withdrawn ask had is cancelled", () => {
-    expect(rolloutUsage(KNOWN, 1).retried_tokens).toBe(0);
-    expect(rolloutUsage(KNOWN, 2).retried_tokens).toBeNull();
+  test("what a withdrawn ask had generated is cancelled", () => {
     expect(cancelledUsage(KNOWN)).toMatchObject({ cancelled_tokens: 7, completion_tokens: 0 });
   });
 });

@@ -32,11 +32,18 @@ describe("createDriver", () => {
         reproducible: false,
         speculative_tokens: 0,
       },
-      { ...openai, api_key_env: null },
-      { ...openai, api_key_env: null, engine: "vllm", concurrency: "auto", kv_events: "tcp://gpu1:5557" },
-      { ...openai, api_key_env: null, engine: "sglang", kv_events: null },
-      { ...openai, api_key_env: null, engine: "llama-server" },
-      { engine: "simulated", id: "s", ...HOST_DEFAULTS.simulated },
+      { ...openai, api_key_env: null, gpus: 1 },
+      {
+        ...openai,
+        api_key_env: null,
+        gpus: 1,
+        engine: "vllm",
+        concurrency: "auto",
+        kv_events: "tcp://gpu1:5557",
+      },
+      { ...openai, api_key_env: null, gpus: 1, engine: "sglang", kv_events: null },
+      { ...openai, api_key_env: null, gpus: 1, engine: "llama-server" },
+      { engine: "simulated", id: "s", gpus: 1, ...HOST_DEFAULTS.simulated },
     ];
     const specs: readonly DriverSpec[] = hosts;
     for (const spec of specs) {

@@ -22,6 +22,9 @@ const UNKNOWN_USAGE = {
   pruned_tokens: null,
   cancelled_tokens: null,
   retried_tokens: null,
+  computed_tokens: null,
+  gpu_seconds: null,
+  flops: null,
 };
 
 /** A sweep that does what the test tells it. */
@@ -48,10 +51,17 @@ class TestRun implements SweepRun {
       solved: 1,
       rollouts: this.rollouts,
       verifications: 2 ** 40,
-      usage: { ...UNKNOWN_USAGE, prompt_tokens: 31, cached_tokens: 0 },
+      usage: { ...UNKNOWN_USAGE, prompt_tokens: 31, cached_tokens: 0, gpu_seconds: 0.125, flops: 3e21 },
       budget: {
         given: { ...NO_CEILINGS, rollouts: 0, usd: 0.25 },
-        spent: { ...NO_CEILINGS, rollouts: 0, verifier_tokens: 5, usd: 0.000_001, wall_ms: 12 },
+        spent: {
+          ...NO_CEILINGS,
+          rollouts: 0,
+          verifier_tokens: 5,
+          usd: 0.000_001,
+          gpu_seconds: 1.5,
+          wall_ms: 12,
+        },
       },
       in_flight: 3,
       failures: 0,

@@ -29,7 +29,8 @@ const clock = systemClock;
 
 export interface InProcess {
   readonly coordinator: Coordinator;
-  addHost(id: string, driver: Driver): Promise<RolloutWorker>;
+  /** @param gpus That it says it runs on. */
+  addHost(id: string, driver: Driver, gpus?: number): Promise<RolloutWorker>;
   close(): Promise<void>;
 }
 
@@ -58,9 +59,17 @@ export async function startInProcess(
   const workers: RolloutWorker[] = [];
   return {
     coordinator,
-    async addHost(id, driver) {
+    async addHost(id, driver, gpus = 0) {
       const link = createLocalLink(coordinator.desk, { clock, random });
-      const worker = await startRolloutWorker({ id: `w-${id}`, hostId: id, driver, lanes, link, clock });
+      const worker = await startRolloutWorker({
+        id: `w-${id}`,
+        hostId: id,
+        gpus,
+        driver,
+        lanes,
+        link,
+        clock,
+      });
       workers.push(worker);
       return worker;
     },
@@ -105,6 +114,7 @@ export async function newSweep(given: Partial<Sweep> & Pick<Sweep, "arms">): Pro
     budget: NO_BUDGET,
     prices: null,
     allocate: UNIFORM,
+    modelParameters: null,
     seed: 7,
     deterministic: false,
     hedge: null,
@@ -139,9 +149,16 @@ export async function rowsOf(
       )
       .toSorted();
   };
-  const times = ["host", "attempt", "started_ms", "ended_ms", "wall_ms"];
+  const times = ["host", "attempt", "started_ms", "ended_ms", "wall_ms", "gpu_seconds"];
+  const cached = ["cached_tokens", "computed_tokens", "flops"];
   return {
-    rollouts: await read("rollouts.jsonl", [...times, "cached_tokens"]),
-    results: await read("results.jsonl", [...times, "cached_tokens", "cancelled_tokens", "retried_tokens"]),
+    rollouts: await read("rollouts.jsonl", [...times, ...cached]),
+    results: await read("results.jsonl", [
+      ...times,
+      ...cached,
+      "cancelled_tokens",
+      "charged",
+      "retried_tokens",
+    ]),
   };
 }

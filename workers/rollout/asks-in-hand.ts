@@ -12,6 +12,8 @@ export interface AskInHand {
   /** Known so far. */
   usage: AttemptUsage;
   startedMs: number;
+  /** How often it was with a host that went down under it. */
+  recoveries: number;
   /** When the host had the first token; null before, and where nobody told. */
   firstTokenMs: number | null;
 }
@@ -70,6 +72,7 @@ export class AsksInHand {
       isWithdrawn: false,
       usage: NO_TOKENS,
       startedMs,
+      recoveries: 0,
       firstTokenMs: null,
     };
     const untilMs = this.#early.get(askKey(job, ask)) ?? 0;

@@ -95,7 +95,7 @@ export interface EngineSignals {
 }
 
 /** What a probe finds of a host. */
-export type ProbedFacts = Omit<HostFacts, "id" | "engine">;
+export type ProbedFacts = Omit<HostFacts, "id" | "engine" | "gpus">;
 
 /**
  * Every call that leaves the process takes a signal; an abort stops the work on the host too, and rejects with

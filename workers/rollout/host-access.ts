@@ -87,6 +87,7 @@ export class HostAccess {
         throw failure;
       }
       recoveries += 1;
+      hand.recoveries += 1;
     }
   }
 

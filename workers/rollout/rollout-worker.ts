@@ -65,6 +65,8 @@ export interface RolloutWorkerOptions {
   /** Unique among the workers of a coordinator. */
   readonly id: string;
   readonly hostId: string;
+  /** GPUs that the host runs on. Absent: nobody said. */
+  readonly gpus?: number;
   readonly driver: Driver;
   readonly lanes: Lanes;
   readonly link: CoordinatorLink;
@@ -93,7 +95,8 @@ export async function startRolloutWorker(options: RolloutWorkerOptions): Promise
   const limits: RolloutWorkerLimits = { ...DEFAULT_ROLLOUT_WORKER_LIMITS, ...options.limits };
   const signal = options.signal ?? new AbortController().signal;
   const facts = await firstProbe(options, limits, signal);
-  const host: HostFacts = { id: options.hostId, engine: options.driver.engine, ...facts };
+  const { hostId: id, driver, gpus } = options;
+  const host: HostFacts = { id, engine: driver.engine, ...(gpus === undefined ? {} : { gpus }), ...facts };
   const worker = new Worker(options, host, limits);
   await worker.start(signal);
   return worker;
@@ -384,7 +387,8 @@ class Worker implements RolloutWorker {
       task: job.task,
       ask,
       job: job.id,
-      attempt,
+      // A host that went down under it and came back has begun it again.
+      attempt: attempt + hand.recoveries,
       worker: this.#options.id,
       host: this.host.id,
       // A cut pair of surrogates would not survive the wire, and rows would differ by the link that carried them (I4).

@@ -17,7 +17,7 @@ import type { ExportCounts, PickOptions } from "../../export/pick.ts";
 import { EXIT } from "../exit-status.ts";
 import { loadRun, shownPath } from "../load-sweep.ts";
 import { wholeNumber } from "../options.ts";
-import { formatCount } from "../progress-line.ts";
+import { formatCount } from "../count-text.ts";
 import type { Shell } from "../shell.ts";
 
 const TARGETS = ["sft", "preference", "parquet", "jsonl"] as const;

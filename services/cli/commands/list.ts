@@ -4,7 +4,7 @@ import { formatDuration } from "../../runtime/duration.ts";
 import type { SweepStatus } from "../../coordinator/status.ts";
 import { EXIT } from "../exit-status.ts";
 import { coordinatorOption, jsonOption, tokenOption } from "../options.ts";
-import { formatCount } from "../progress-line.ts";
+import { formatCount } from "../count-text.ts";
 import type { Shell } from "../shell.ts";
 import { alignColumns } from "../summary-table.ts";
 import { type ClientOptions, withSweeps } from "../sweeps.ts";

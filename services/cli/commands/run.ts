@@ -17,7 +17,7 @@ import { EXIT } from "../exit-status.ts";
 import { resumeAdvice, tellEnd } from "../follow.ts";
 import { type LoadedSweep, loadRun, loadSweep, shownPath } from "../load-sweep.ts";
 import { jsonOption, percent, setOption } from "../options.ts";
-import { formatCount } from "../progress-line.ts";
+import { formatCount } from "../count-text.ts";
 import { createProgress, progressMode } from "../progress.ts";
 import { type Shell, quoteArgument } from "../shell.ts";
 import { programVersion } from "../version.ts";

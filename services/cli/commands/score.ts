@@ -15,7 +15,7 @@ import { agreementTable } from "../agreement-table.ts";
 import { EXIT } from "../exit-status.ts";
 import { loadRun, loadRunToScore, shownPath } from "../load-sweep.ts";
 import { jsonOption, wholeNumber } from "../options.ts";
-import { formatCount } from "../progress-line.ts";
+import { formatCount } from "../count-text.ts";
 import type { Shell } from "../shell.ts";
 import { reconciliationLine, summaryTable } from "../summary-table.ts";
 import { programVersion } from "../version.ts";

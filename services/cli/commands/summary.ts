@@ -7,6 +7,7 @@ import { agreementTable } from "../agreement-table.ts";
 import { estimateTable } from "../estimate-table.ts";
 import { EXIT } from "../exit-status.ts";
 import type { Shell } from "../shell.ts";
+import { leftLines } from "../budget-text.ts";
 import { reconciliationLine, summaryTable } from "../summary-table.ts";
 
 const DETAILS = `
@@ -40,6 +41,7 @@ function summaryLines(summary: Summary): readonly string[] {
     ...estimateTable(summary),
     ...(agreement === undefined ? [] : ["", ...agreementTable(agreement)]),
     "",
+    ...leftLines(summary),
     reconciliationLine(summary),
   ];
 }

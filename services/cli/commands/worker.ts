@@ -23,6 +23,7 @@ import {
   wholeNumber,
   wholeNumberOrAuto,
 } from "../options.ts";
+import { gpusOf } from "../host-gpus.ts";
 import type { Shell } from "../shell.ts";
 import { SHIPPED_MODEL_PATH } from "../version.ts";
 
@@ -46,6 +47,7 @@ interface WorkerOptions {
   readonly speculativeTokens?: number;
   readonly concurrency?: number | "auto";
   readonly timeout?: number;
+  readonly gpus?: number;
   readonly kvEvents?: string;
   readonly wait: number;
   readonly id?: string;
@@ -85,6 +87,7 @@ export function workerCommand(program: Command, shell: Shell, exit: (status: num
       'servers, replay, simulated: rollouts at once; "auto" (not replay): found while the host works',
       wholeNumberOrAuto,
     )
+    .option("--gpus <n>", "servers, simulated: GPUs that the host runs on", wholeNumber(0))
     .option("--timeout <duration>", "servers: longest silence within a request", duration)
     .option(
       "--kv-events <address>",
@@ -129,6 +132,7 @@ async function serveHost(
   const parts = {
     id: spec.id,
     hostId: spec.id,
+    gpus: gpusOf(spec),
     driver,
     lanes,
     link,
@@ -164,6 +168,7 @@ function hostOf(options: WorkerOptions, shell: Shell): HostSpec {
     speculative_tokens: options.speculativeTokens,
     concurrency: options.concurrency,
     timeout_ms: options.timeout,
+    gpus: options.gpus,
     kv_events: options.kvEvents,
     id: options.id,
   };

@@ -34,14 +34,19 @@ const rolloutSchema = placeSchema.extend({
 });
 
 const total = z.int().min(0).nullable();
+/** A row of an older version does not say it (I8). */
+const later = z.number().min(0).nullable().default(null);
 const usage = z.object({
   prompt_tokens: total,
   cached_tokens: total,
+  computed_tokens: later,
   completion_tokens: total,
   verifier_tokens: total,
   pruned_tokens: total,
   cancelled_tokens: total,
   retried_tokens: total,
+  gpu_seconds: later,
+  flops: later,
 });
 
 /** A line of `results.jsonl`. */

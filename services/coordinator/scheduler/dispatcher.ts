@@ -13,6 +13,7 @@ import type { Log } from "../../runtime/log.ts";
 import type { HostSignals, WorkerFacts } from "../../link/link.ts";
 import type { Job } from "../../queue/job.ts";
 import type { Lane, Lanes } from "../../queue/lanes.ts";
+import { GPUS_DEFAULT, GpuMeter } from "../gpu-meter.ts";
 import { LaneFeeder, type FeederLimits } from "./lane-feeder.ts";
 import type { PathPiece } from "./prefix-tree.ts";
 import { DEFAULT_SCHEDULER_LIMITS, Scheduler, type SchedulerLimits } from "./scheduler.ts";
@@ -73,6 +74,7 @@ interface LaneState {
 
 export class Dispatcher {
   readonly scheduler: Scheduler;
+  readonly gpus: GpuMeter;
   readonly #lanes: Lanes;
   readonly #clock: Clock;
   readonly #log: Log;
@@ -98,6 +100,7 @@ export class Dispatcher {
     this.#log = options.log;
     this.#limits = options.limits;
     this.scheduler = new Scheduler(options.limits);
+    this.gpus = new GpuMeter(options.clock);
     this.#onTrouble = options.onTrouble;
     this.#scheduleRescue();
   }
@@ -119,6 +122,7 @@ export class Dispatcher {
     }
     const { host } = worker.offers;
     this.scheduler.join(host);
+    this.gpus.join(host.id, host.gpus ?? GPUS_DEFAULT);
     return [this.#joinLane(hostLane(host.id), worker.id, host.concurrency, host.id)];
   }
 
@@ -144,6 +148,7 @@ export class Dispatcher {
       state.isReady = false;
       this.#states.delete(state.name);
       this.scheduler.leave(state.host);
+      this.gpus.leave(state.host);
       state.feeder.clear();
       void state.feeder.close();
       void this.#evacuate(state);

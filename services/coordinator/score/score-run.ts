@@ -26,7 +26,7 @@ import { renderPrompt } from "../sweep-file/prompt-template.ts";
 import { renderResolved } from "../sweep-file/sweep-resolve.ts";
 import { UNLIMITED } from "../amount.ts";
 import type { Arm, Sweep } from "../sweep.ts";
-import { amountsIn } from "../unit-keys.ts";
+import { amountsIn, timesIn } from "../unit-keys.ts";
 import type { Summary } from "../status.ts";
 import { Totals } from "../tally.ts";
 import { AgreementTotals } from "./agreement.ts";
@@ -154,11 +154,11 @@ class Scorer {
       state: settled === total ? "completed" : "interrupted",
       total,
       budget: {
-        given: { ...amountsIn(budget), wall_ms: budget.wallMs },
+        given: { ...amountsIn(budget), ...timesIn(budget) },
         // What is read again says nothing of prompts that were answered and not kept, or of what the run had paid.
         spent: {
           ...amountsIn({ ...UNLIMITED, rollouts, completionTokens: usage.completion_tokens }),
-          wall_ms: Math.round(wallMs),
+          ...timesIn({ wallMs: Math.round(wallMs), gpuMs: null }),
         },
       },
       wallMs,

@@ -15,6 +15,7 @@ import type {
   SweepStatus as WireStatus,
   SweepStatusSchema,
   Usage as WireUsage,
+  UsageSchema,
 } from "../../../proto/gen/coppice/v1/status_pb.ts";
 import { CoppiceError, messageOf } from "../../runtime/errors.ts";
 import type {
@@ -234,8 +235,9 @@ function isRecord(value: unknown): value is Readonly<Record<string, unknown>> {
   return typeof value === "object" && value !== null && !Array.isArray(value);
 }
 
-function usageToWire(usage: Usage): Partial<Record<keyof Omit<WireUsage, "$typeName" | "$unknown">, bigint>> {
-  return knownWholes({
+function usageToWire(usage: Usage): MessageInitShape<typeof UsageSchema> {
+  const { gpu_seconds: gpuSeconds, flops } = usage;
+  const wholesOf = knownWholes({
     promptTokens: usage.prompt_tokens,
     cachedTokens: usage.cached_tokens,
     completionTokens: usage.completion_tokens,
@@ -243,7 +245,13 @@ function usageToWire(usage: Usage): Partial<Record<keyof Omit<WireUsage, "$typeN
     prunedTokens: usage.pruned_tokens,
     cancelledTokens: usage.cancelled_tokens,
     retriedTokens: usage.retried_tokens,
+    computedTokens: usage.computed_tokens,
   });
+  return {
+    ...wholesOf,
+    ...(gpuSeconds === null ? {} : { gpuSeconds }),
+    ...(flops === null ? {} : { flops }),
+  };
 }
 
 function usageFromWire(wire: WireUsage | undefined): Usage {
@@ -255,11 +263,14 @@ function usageFromWire(wire: WireUsage | undefined): Usage {
     pruned_tokens: known(wire?.prunedTokens),
     cancelled_tokens: known(wire?.cancelledTokens),
     retried_tokens: known(wire?.retriedTokens),
+    computed_tokens: known(wire?.computedTokens),
+    gpu_seconds: wire?.gpuSeconds ?? null,
+    flops: wire?.flops ?? null,
   };
 }
 
 function amountsToWire(amounts: BudgetAmounts): MessageInitShape<typeof BudgetAmountsSchema> {
-  const { usd } = amounts;
+  const { usd, gpu_seconds: gpuSeconds } = amounts;
   return {
     ...knownWholes({
       rollouts: amounts.rollouts,
@@ -269,6 +280,7 @@ function amountsToWire(amounts: BudgetAmounts): MessageInitShape<typeof BudgetAm
       wallMs: amounts.wall_ms,
     }),
     ...(usd === null ? {} : { usd }),
+    ...(gpuSeconds === null ? {} : { gpuSeconds }),
   };
 }
 
@@ -279,6 +291,7 @@ function amountsFromWire(wire: WireAmounts | undefined): BudgetAmounts {
     total_tokens: known(wire?.totalTokens),
     verifier_tokens: known(wire?.verifierTokens),
     usd: wire?.usd ?? null,
+    gpu_seconds: wire?.gpuSeconds ?? null,
     wall_ms: known(wire?.wallMs),
   };
 }

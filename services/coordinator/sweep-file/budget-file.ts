@@ -10,10 +10,11 @@ import type { ArmFile, SweepFile } from "./sweep-schema.ts";
 type CeilingsFile = { readonly [K in UnitKey]?: number | undefined };
 
 export function toBudget(file: SweepFile["budget"]): Budget {
-  const { wall } = file;
+  const { wall, gpu_seconds: gpuSeconds } = file;
   return {
     ...toArmBudget(file),
     wallMs: typeof wall === "string" ? parseDurationMs(wall) : (wall ?? null),
+    gpuMs: gpuSeconds === undefined ? null : gpuSeconds * 1_000,
   };
 }
 
@@ -29,7 +30,11 @@ function toCeilings(file: CeilingsFile = {}): Ceilings {
 }
 
 export function fromBudget(budget: Budget): SweepFile["budget"] {
-  return { ...fromArmBudget(budget), ...(budget.wallMs === null ? {} : { wall: budget.wallMs }) };
+  return {
+    ...fromArmBudget(budget),
+    ...(budget.wallMs === null ? {} : { wall: budget.wallMs }),
+    ...(budget.gpuMs === null ? {} : { gpu_seconds: budget.gpuMs / 1_000 }),
+  };
 }
 
 export function fromArmBudget(budget: ArmBudget): NonNullable<ArmFile["budget"]> {

@@ -50,6 +50,7 @@ export function resolveSweep(file: SweepFile, options: ResolveOptions): Resolved
     processVerifier: file.process_verifier ?? null,
     budget: toBudget(file.budget),
     prices: toPrices(file.prices),
+    modelParameters: file.model_parameters ?? null,
     allocate: toAllocator(file.allocate),
     seed: file.seed,
     deterministic: file.deterministic,
@@ -110,9 +111,16 @@ export function resolveHost(
     }
     case "replay":
       return { ...host, id, records: resolve(directory, host.records) };
+    case "simulated":
+      return { ...host, id, gpus: host.gpus ?? gpusOf(host.profile) };
     default:
       return { ...host, id };
   }
+}
+
+/** Of a profile: 70b-4xh100 has four, 8b-h100 one. */
+function gpusOf(profile: string): number {
+  return Number(/-(\d+)x/u.exec(profile)?.[1] ?? 1);
 }
 
 /** `gpu1-8000` for a host with an address, its engine otherwise; numbered from the second on. */
@@ -162,6 +170,7 @@ export function renderResolved(sweep: Sweep, origin: ResolvedOrigin): string {
     ...(sweep.processVerifier === null ? {} : { process_verifier: sweep.processVerifier }),
     budget: fromBudget(sweep.budget),
     ...(sweep.prices === null ? {} : { prices: fromPrices(sweep.prices) }),
+    ...(sweep.modelParameters === null ? {} : { model_parameters: sweep.modelParameters }),
     allocate: fromAllocator(sweep.allocate),
     seed: sweep.seed,
     deterministic: sweep.deterministic,

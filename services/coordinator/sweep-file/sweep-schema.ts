@@ -45,12 +45,10 @@ export type DeclaredOption =
   | { readonly type: "boolean"; readonly default: boolean; readonly about: string }
   | { readonly type: "text"; readonly default: string | null; readonly about: string };
 
-const LATER_BUDGETS = ["gpu_seconds"];
-
 /** What hosts get when the sweep does not say. A null context is what the model was trained for. */
 export const HOST_DEFAULTS = {
   embedded: { sequences: 32, context_tokens: null, threads: 1, reproducible: true, speculative_tokens: 0 },
-  openai: { model: null, concurrency: "auto", timeout_ms: 300_000 },
+  openai: { model: null, concurrency: "auto", timeout_ms: 300_000, gpus: 1 },
   replay: { concurrency: 256 },
   simulated: {
     profile: "8b-h100",
@@ -72,23 +70,22 @@ const SEED_MAX = 0x7fffffff;
 /** In millionths of a dollar it is still a whole number that is exact, and times a price too. */
 const USD_MAX = 1_000_000;
 const USD_MIN = 0.000_001;
+const GPU_SECONDS_MAX = 1e12;
+const PARAMETERS_MAX = 1e15;
+const GPUS_MAX = 4_096;
 
 /** A map with these keys and no others; the message of a key too many has one line per key, in their order. */
-function section<S extends z.core.$ZodLooseShape>(
-  shape: S,
-  options: { readonly later?: readonly string[] } = {},
-) {
+function section<S extends z.core.$ZodLooseShape>(shape: S) {
   const known = Object.keys(shape);
   return z.strictObject(shape, {
     error: (issue) => {
       if (issue.code !== "unrecognized_keys") return undefined;
-      return issue.keys.map((key) => unknownKey(key, known, options.later ?? [])).join("\n");
+      return issue.keys.map((key) => unknownKey(key, known)).join("\n");
     },
   });
 }
 
-function unknownKey(key: string, known: readonly string[], later: readonly string[]): string {
-  if (later.includes(key)) return notAvailable(known);
+function unknownKey(key: string, known: readonly string[]): string {
   return `unknown key${suggestion(key, known)}`;
 }
 
@@ -172,6 +169,8 @@ const concurrency = z
   })
   .describe("Rollouts at once; auto: found while the host works");
 
+const gpus = z.int().min(0).max(GPUS_MAX).describe("GPUs that it runs on: what its time is counted by");
+
 /** What every host has that is spoken to over HTTP. */
 const serverShape = {
   id: name.optional(),
@@ -183,11 +182,13 @@ const serverShape = {
     .describe("The model to use of this host; the sweep's when absent"),
   concurrency: concurrency.default(HOST_DEFAULTS.openai.concurrency),
   timeout_ms: count.default(HOST_DEFAULTS.openai.timeout_ms),
+  gpus: gpus.default(HOST_DEFAULTS.openai.gpus),
 };
 
 const SIMULATED = HOST_DEFAULTS.simulated;
 const simulatedShape = {
   id: name.optional(),
+  gpus: gpus.optional(),
   profile: z.enum(SIMULATED_PROFILES, { error: choiceError(SIMULATED_PROFILES) }).default(SIMULATED.profile),
   model: filledText.default(SIMULATED.model).describe("The name of the model that it serves"),
   speed: z
@@ -292,7 +293,17 @@ const ceilings = {
 };
 const perTask = section(ceilings).describe("Ceilings for each task").optional();
 const armBudget = section({ ...ceilings, per_task: perTask });
-const budget = section({ ...ceilings, wall: wall.optional(), per_task: perTask }, { later: LATER_BUDGETS });
+const budget = section({
+  ...ceilings,
+  gpu_seconds: z
+    .number()
+    .min(1)
+    .max(GPU_SECONDS_MAX)
+    .optional()
+    .describe("GPUs of the hosts that are there, busy or not, over time"),
+  wall: wall.optional(),
+  per_task: perTask,
+});
 
 const price = z.number().min(0).max(USD_MAX);
 const prices = section({
@@ -431,6 +442,12 @@ export function sweepSchema({ strategies, verifiers }: Catalogue) {
     process_verifier: verifierSchema(verifiers).optional(),
     budget: budget.prefault({}),
     prices: prices.optional().describe("What tokens and GPUs cost"),
+    model_parameters: z
+      .number()
+      .gt(0)
+      .max(PARAMETERS_MAX)
+      .optional()
+      .describe("Parameters of the model, such as 7.6e9: what FLOPs are counted by"),
     allocate: allocator.default({ kind: UNIFORM.kind }),
     seed: z.int().min(0).max(SEED_MAX).default(0),
     deterministic: z.boolean().default(false),
