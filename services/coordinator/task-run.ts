@@ -437,8 +437,7 @@ export class TaskRun {
   /** An answer whose turn never came: no row says it, since on another cluster it would not have come at all (I4). */
   #discard(id: AskId): void {
     const arrived = this.#arrived.get(id);
-    this.#arrived.delete(id);
-    if (arrived !== undefined) this.#usage.add(cancelledUsage, arrived.entry);
+    if (this.#arrived.delete(id) && arrived !== undefined) this.#usage.add(cancelledUsage, arrived.entry);
   }
 
   /** @param entry What settled it; null for one that was withdrawn before it was sent. */
