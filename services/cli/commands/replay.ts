@@ -8,7 +8,7 @@ import { silentLog } from "../../runtime/log.ts";
 import { EXIT } from "../exit-status.ts";
 import { shownPath } from "../load-sweep.ts";
 import { jsonOption, setOption, wholeNumber } from "../options.ts";
-import { formatCount } from "../progress-line.ts";
+import { formatCount } from "../count-text.ts";
 import { frontierOf, frontierTable } from "../replay/frontier.ts";
 import { plotFrontier } from "../replay/frontier-plot.ts";
 import {

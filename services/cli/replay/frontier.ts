@@ -1,5 +1,6 @@
 /** The accuracy-cost frontier of a what-if replay: cells over seeds, as a table. Pure. */
-import { formatCount, formatShare } from "../progress-line.ts";
+import { formatCount } from "../count-text.ts";
+import { formatShare } from "../progress-line.ts";
 import { alignColumns } from "../summary-table.ts";
 import type { CellResult } from "./what-if.ts";
 

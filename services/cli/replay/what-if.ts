@@ -154,7 +154,7 @@ async function runCell(
   { coordinator, directory }: { readonly coordinator: Coordinator; readonly directory: string },
 ): Promise<CellResult> {
   const output = join(directory, "run");
-  const budget = { ...UNLIMITED, rollouts: cell.budget, perTask: UNLIMITED, wallMs: null };
+  const budget = { ...UNLIMITED, rollouts: cell.budget, perTask: UNLIMITED, wallMs: null, gpuMs: null };
   // Told in the order of their asks, answers give the same frontier every time (I4).
   const changed = { ...sweep, output, budget, allocate: cell.allocate, deterministic: true, hedge: null };
   const started = await coordinator.submit(changed, problems, { given: "", resolved: "" });
