@@ -3,7 +3,7 @@
  * live tree nodes on 10, 100 and 1,000 hosts. `node bench/scheduler-cost.ts [--quick] [--svg PATH]`; --quick leaves out the largest.
  *
  * Linear in practice is: the time of an ask does not depend on the size. An ask is sent, answered and learned from; the time
- * includes the opening, placing and felling of its tree (of 160 asks) and the drive's own. It is processor time, so what else the
+ * includes the opening, placing and felling of its tree (of 80 asks) and the drive's own. It is processor time, so what else the
  * machine does shows little in it. Memory is what is free once the scheduler is let go, over its live nodes.
  *
  * Does not measure: lanes, ledger, journal; strategies, whose asks are made beforehand here.

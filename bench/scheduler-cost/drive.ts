@@ -1,6 +1,6 @@
 /**
- * A cluster that does nothing but ask the scheduler: trees are planted as it wants them, what it sends is answered in random
- * order with random lengths, and a tree whose search is over falls. Each search is a beam search of 16 asks a round
+ * A cluster that does nothing but ask the scheduler: trees are planted as it wants them, what it sends is answered in nearly the
+ * order in which it was sent, with random lengths, and a tree whose search is over falls. Each search is a beam search of 16 asks a round
  * on 4 paths, so a live tree has a shape that strategies make. Pure but for the clock that it is given.
  */
 import type { Decision } from "../../services/coordinator/scheduler/decision.ts";
@@ -12,7 +12,7 @@ import type { Random } from "../../services/runtime/random.ts";
 
 const BEAMS = 4;
 const SIBLINGS = 4;
-const ROUNDS = 10;
+const ROUNDS = 5;
 const PROMPT_TOKENS = 1_536;
 const STEP_TOKENS = 128;
 const STEP_TOKENS_MAX = 512;
@@ -20,6 +20,8 @@ const STEP_TOKENS_MAX = 512;
 const TOKENS_PER_NODE = 190;
 const CONCURRENCY = 64;
 const BLOCK_TOKENS = 16;
+/** Of the asks on their way to a host, so many of the oldest may be answered next. */
+const NEXT_OF_HOST = 32;
 /** Answers that come in between two passes of the runner. */
 const ANSWERS_PER_PASS = 16;
 const NEEDS: PlacementNeeds = { model: "model", can: new Set() };
@@ -49,7 +51,10 @@ export class Drive {
   /** Null once it was let go, to see what it had taken. */
   scheduler: Scheduler | null = new Scheduler();
   readonly #random: Random;
-  readonly #flights: Flight[] = [];
+  readonly #hosts: number;
+  /** Those before `#answered` are answered. */
+  #flights: Flight[] = [];
+  #answered = 0;
   readonly #trees = new Set<BeamTree>();
   #planted = 0;
   #decisions = 0;
@@ -59,6 +64,7 @@ export class Drive {
 
   constructor({ hosts, nodes, random }: DriveOptions) {
     this.#random = random;
+    this.#hosts = hosts;
     const kvCapacityTokens = PROMPT_TOKENS + Math.ceil((nodes / hosts) * TOKENS_PER_NODE);
     for (let host = 0; host < hosts; host += 1) {
       const id = `host-${String(host).padStart(5, "0")}`;
@@ -85,7 +91,7 @@ export class Drive {
   }
 
   get inFlight(): number {
-    return this.#flights.length;
+    return this.#flights.length - this.#answered;
   }
 
   /** Of the scheduler's prefix tree. */
@@ -133,11 +139,7 @@ export class Drive {
   }
 
   #answerOne(): void {
-    const at = Math.floor(this.#random.next() * this.#flights.length);
-    const flight = this.#flights[at];
-    const last = this.#flights.pop();
-    if (flight === undefined || last === undefined) throw new Error("nothing is on its way");
-    if (flight !== last) this.#flights[at] = last;
+    const flight = this.#nextFlight();
     const { key, tree, path, cachedTokens } = flight;
     const tokens = Math.ceil(STEP_TOKENS * (0.5 + this.#random.next()));
     const output: PathPiece = { id: idOf(key), tokens, isKnown: true };
@@ -154,6 +156,20 @@ export class Drive {
       this.#trees.delete(tree);
       this.#timed("fell", () => this.#scheduler.fell(tree.id));
     } else if (tree.waiting() > 0) this.#timed("plant", () => this.#scheduler.touched(tree.id));
+  }
+
+  #nextFlight(): Flight {
+    const among = Math.min(this.inFlight, this.#hosts * NEXT_OF_HOST);
+    const at = this.#answered + Math.floor(this.#random.next() * among);
+    const [oldest, flight] = [this.#flights[this.#answered], this.#flights[at]];
+    if (oldest === undefined || flight === undefined) throw new Error("nothing is on its way");
+    this.#flights[at] = oldest;
+    this.#answered += 1;
+    if (this.#answered * 2 > this.#flights.length) {
+      this.#flights = this.#flights.slice(this.#answered);
+      this.#answered = 0;
+    }
+    return flight;
   }
 
   get #scheduler(): Scheduler {
