@@ -13,6 +13,8 @@ import { runRound } from "./round.ts";
 import { rowsOf } from "../support/in-process.ts";
 import { type Reference, undisturbed } from "./sweep.ts";
 
+/** A busy machine takes its time over a round, which has a limit of its own. */
+const ROUND_TEST_MS = 300_000;
 const hasRedis = spawnSync("redis-server", ["--version"]).status === 0;
 
 let directory: string;
@@ -37,24 +39,32 @@ describe.skipIf(!hasRedis)(`a cluster${hasRedis ? "" : " (needs redis-server, wh
     expect(bed.strays()).toEqual([]);
   });
 
-  test("whose parts are killed gives the rows of an undisturbed run, none lost, none twice", async () => {
-    const faults = [
-      fault("kill", "coordinator", 300),
-      fault("kill", "worker-1", 600),
-      fault("kill", "verifier-1", 900),
-      fault("second", "coordinator", 900),
-    ];
-    const round = await runRound(bed, "killed", { faults, reference });
-    expect(round.wrong).toEqual([]);
-    expect(round.faults.filter(({ hasStruck }) => hasStruck).length).toBeGreaterThanOrEqual(3);
-  });
+  test(
+    "whose parts are killed gives the rows of an undisturbed run, none lost, none twice",
+    async () => {
+      const faults = [
+        fault("kill", "coordinator", 300),
+        fault("kill", "worker-1", 600),
+        fault("kill", "verifier-1", 900),
+        fault("second", "coordinator", 900),
+      ];
+      const round = await runRound(bed, "killed", { faults, reference });
+      expect(round.wrong).toEqual([]);
+      expect(round.faults.filter(({ hasStruck }) => hasStruck).length).toBeGreaterThanOrEqual(3);
+    },
+    ROUND_TEST_MS,
+  );
 
-  test("whose Redis comes back empty gives them too", async () => {
-    const faults = [fault("redis-empty", "redis", 500)];
-    const { wrong, faults: struck } = await runRound(bed, "emptied", { faults, reference });
-    expect(wrong).toEqual([]);
-    expect(struck).toMatchObject([{ hasStruck: true }]);
-  });
+  test(
+    "whose Redis comes back empty gives them too",
+    async () => {
+      const faults = [fault("redis-empty", "redis", 500)];
+      const { wrong, faults: struck } = await runRound(bed, "emptied", { faults, reference });
+      expect(wrong).toEqual([]);
+      expect(struck).toMatchObject([{ hasStruck: true }]);
+    },
+    ROUND_TEST_MS,
+  );
 });
 
 test("a seed gives the same faults again, and another seed others", () => {

@@ -1,5 +1,5 @@
 /** A round: a sweep on the bed, the faults of a seed while it runs, and what must hold when it is over. */
-import { existsSync, readFileSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync, statSync } from "node:fs";
 import { rm } from "node:fs/promises";
 import { join } from "node:path";
 import { connectSweeps } from "../../services/cli/sweep-client.ts";
@@ -15,7 +15,7 @@ import { type Reference, settings } from "./sweep.ts";
 import { untilTrue } from "./waiting.ts";
 
 /** A sweep that has not ended by then never will: every limit on the way is far below. */
-const ROUND_MS_MAX = 150_000;
+const ROUND_MS_MAX = 240_000;
 /** A job whose worker was killed at its end is found by the stall check, and found to be over. */
 const CALM_MS_MAX = 45_000;
 const SUBMITS_MAX = 10;
@@ -77,10 +77,13 @@ async function submit(bed: Bed, target: Target, reference: Reference): Promise<v
 function targetOf(bed: Bed, id: string): Target {
   const output = join(bed.runs, id);
   const summary = join(output, "summary.json");
+  const journal = join(output, "journal");
   return {
     id,
     output,
     hasEnded: () => existsSync(summary) && JSON.parse(readFileSync(summary, "utf8")).state === "completed",
+    journalBytes: () =>
+      readdirSync(journal).reduce((sum, file) => sum + statSync(join(journal, file)).size, 0),
     async hasFailed() {
       const options = { clock: systemClock, random: createRandom(1) };
       const sweeps = connectSweeps(bed.cluster.coordinator, options);

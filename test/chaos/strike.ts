@@ -13,6 +13,7 @@ export interface Target {
   readonly id: string;
   readonly output: string;
   hasEnded(): boolean;
+  journalBytes(): number;
   /** Whether the coordinator says of the sweep that it failed, or does not hold it. */
   hasFailed(): Promise<boolean>;
 }
@@ -22,6 +23,8 @@ const REFUSED = /another process works on this run|only one may/;
 const REFUSED_MS_MAX = 30_000;
 /** A full disk that the sweep does not meet within this time was not met: it had nothing to write. */
 const FULL_MS_MAX = 8_000;
+/** A sweep that has not failed writes how long it runs every few seconds, if nothing else. */
+const WRITES_MS_MAX = 60_000;
 
 /** Resolves when the fault is over. @returns Whether it struck a sweep that ran. @throws What must not happen under it. */
 export function strike(fault: Fault, bed: Bed, target: Target): Promise<boolean> {
@@ -70,12 +73,18 @@ async function restart({ victim, forMs }: Fault, bed: Bed): Promise<true> {
   return true;
 }
 
-/** The sweep must say that it failed; with room on the disk again, a coordinator that starts goes on with it. */
+/**
+ * The sweep must say that it failed; with room on the disk again, a coordinator that starts goes on with it. One that had nothing to
+ * write meanwhile has met nothing, and writes again.
+ */
 async function fillDisk(bed: Bed, target: Target): Promise<boolean> {
+  const isOver = async (): Promise<boolean> => target.hasEnded() || (await target.hasFailed());
   bed.disk?.fill();
-  const isMet = await untilTrue(async () => target.hasEnded() || (await target.hasFailed()), FULL_MS_MAX);
+  await untilTrue(isOver, FULL_MS_MAX);
   bed.disk?.free();
-  if (!isMet || (target.hasEnded() && !(await target.hasFailed()))) return false;
+  const bytes = target.journalBytes();
+  await untilTrue(async () => target.journalBytes() > bytes || (await isOver()), WRITES_MS_MAX);
+  if (target.hasEnded() || !(await target.hasFailed())) return false;
   await bed.end("coordinator", "SIGTERM");
   await bed.start("coordinator");
   return true;
