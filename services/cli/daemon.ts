@@ -4,7 +4,7 @@ import { createGrpcLink, type LinkState } from "../link/grpc-link.ts";
 import type { CoordinatorLink } from "../link/link.ts";
 import { createBullmqLanes } from "../queue/bullmq-lanes.ts";
 import type { Lanes } from "../queue/lanes.ts";
-import { type Lifecycle, createLifecycle } from "../runtime/lifecycle.ts";
+import { drainLimitMs, type Lifecycle, createLifecycle } from "../runtime/lifecycle.ts";
 import { type Log, createLog } from "../runtime/log.ts";
 import { type Metrics, createMetrics, serveMetrics } from "../runtime/metrics.ts";
 import { createRandom } from "../runtime/random.ts";
@@ -24,11 +24,18 @@ export interface Daemon {
  */
 export async function runDaemon(
   shell: Shell,
-  options: { readonly name: string; readonly stream?: { write(line: string): void } },
+  options: {
+    readonly name: string;
+    /** What runs may finish for so long when it is told to leave. */
+    readonly drainSeconds?: number;
+    readonly stream?: { write(line: string): void };
+  },
   work: (daemon: Daemon) => Promise<number>,
 ): Promise<number> {
   const log = createLog(options);
-  const lifecycle = createLifecycle({ process: shell.process, clock: shell.clock, tell: shell.say, log });
+  const { process, clock, say: tell } = shell;
+  const limits = { drainMs: drainLimitMs(options.drainSeconds ?? 0) };
+  const lifecycle = createLifecycle({ process, clock, tell, log, limits });
   try {
     return await work({ log, lifecycle, metrics: createMetrics({ hasProcessMetrics: true }) });
   } finally {

@@ -1,6 +1,7 @@
 /** Exit statuses of the command (formats.md). */
 import { type CoppiceError, asCoppiceError } from "../runtime/errors.ts";
 import type { Summary } from "../coordinator/status.ts";
+import { type FailLimit, isPast } from "./fail-limit.ts";
 
 export const EXIT = {
   /** Every task settled, failed ones within `--fail-on-error`. */
@@ -12,12 +13,11 @@ export const EXIT = {
   interrupted: 130,
 } as const;
 
-/** The status that a sweep's end deserves. @param failPercentMax Share of tasks, in percent, that may fail. */
-export function exitStatusOf(summary: Summary, failPercentMax: number): number {
+/** The status that a sweep's end deserves. */
+export function exitStatusOf(summary: Summary, failLimit: FailLimit): number {
   if (summary.state === "interrupted") return EXIT.interrupted;
   if (summary.state === "failed") return EXIT.wrong;
-  const failedPercent = summary.tasks.total === 0 ? 0 : (summary.tasks.failed / summary.tasks.total) * 100;
-  return failedPercent > failPercentMax ? EXIT.tasksFailed : EXIT.settled;
+  return isPast(failLimit, summary.tasks) ? EXIT.tasksFailed : EXIT.settled;
 }
 
 /** What a person reads of an error: messages of our own say enough, a defect's stack is needed. */

@@ -1,15 +1,22 @@
 /** Follows a sweep to its end, and says how it went. */
 import type { Summary } from "../coordinator/status.ts";
+import type { FailedTask } from "../coordinator/run-rows/failed-tasks.ts";
 import { EXIT, exitStatusOf } from "./exit-status.ts";
+import { type FailLimit, failLimitText } from "./fail-limit.ts";
 import { shownPath } from "./load-sweep.ts";
+import { formatCount } from "./count-text.ts";
 import { type Shell, quoteArgument } from "./shell.ts";
 import { leftLines } from "./budget-text.ts";
 import { reconciliationLine, summaryTable } from "./summary-table.ts";
 
 export interface EndOptions {
   readonly isJson: boolean;
-  /** Share of tasks that may fail, in percent. */
-  readonly failPercentMax: number;
+  /** How many tasks may fail. */
+  readonly failLimit: FailLimit;
+  /** The sweep was stopped since more failed than may. */
+  readonly isStopped?: boolean;
+  /** The first of the tasks that failed. */
+  readonly failed?: readonly FailedTask[];
   /** The run directory; absolute. */
   readonly output: string;
   /** Whether `coppice run --resume` goes on with it from here. */
@@ -23,7 +30,7 @@ export function resumeAdvice(output: string, shell: Shell): string {
 
 /** Tells the end of a sweep. @returns The exit status. */
 export function tellEnd(summary: Summary, shell: Shell, options: EndOptions): number {
-  const status = exitStatusOf(summary, options.failPercentMax);
+  const status = options.isStopped === true ? EXIT.tasksFailed : exitStatusOf(summary, options.failLimit);
   const path = shownPath(options.output, shell);
   if (options.isJson) {
     shell.out(
@@ -35,15 +42,31 @@ export function tellEnd(summary: Summary, shell: Shell, options: EndOptions): nu
     shell.out("");
     for (const line of leftLines(summary)) shell.out(line);
     shell.out(`${reconciliationLine(summary)}${summary.state === "completed" ? "" : ` (${summary.state})`}`);
+    for (const line of failureLines(summary, options.failed ?? [])) shell.out(line);
     shell.out(`run directory: ${path}`);
   }
   if (status === EXIT.tasksFailed) {
     shell.say(
-      `${summary.tasks.failed} of ${summary.tasks.total} tasks failed, more than --fail-on-error ${options.failPercentMax} allows`,
+      `${summary.tasks.failed} of ${summary.tasks.total} tasks failed, more than --fail-on-error ${failLimitText(options.failLimit)} allows`,
     );
   }
-  if (status === EXIT.interrupted && options.isResumableHere) {
+  if (summary.state === "interrupted" && options.isResumableHere) {
     shell.say(`interrupted; ${resumeAdvice(options.output, shell)}`);
   }
   return status;
+}
+
+/** What was lost, by class of failure, and the first of the tasks that failed, with why. */
+function failureLines(summary: Summary, failed: readonly FailedTask[]): readonly string[] {
+  const lost = Object.entries(summary.failures_by_reason)
+    .toSorted(([, a], [, b]) => b - a)
+    .map(([reason, count]) => `${formatCount(count)} ${reason}`);
+  const more = summary.tasks.failed - failed.length;
+  return [
+    ...(lost.length === 0 ? [] : [`lost: ${lost.join(", ")}`]),
+    ...failed.map(({ task, error }) => `failed: ${task}: ${error ?? "no reason is known"}`),
+    ...(more > 0
+      ? [`failed: ${formatCount(more)} ${failed.length === 0 ? "tasks" : "more"}; results.jsonl says why`]
+      : []),
+  ];
 }

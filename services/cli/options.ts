@@ -3,6 +3,7 @@ import { Option, InvalidArgumentError } from "commander";
 import { parseDurationMs } from "../runtime/duration.ts";
 import { CoppiceError } from "../runtime/errors.ts";
 import { parseAddress } from "../runtime/metrics.ts";
+import { NO_FAIL_LIMIT, parseFailLimit } from "./fail-limit.ts";
 import type { Shell } from "./shell.ts";
 
 export const DEFAULT_COORDINATOR = "127.0.0.1:7070";
@@ -41,6 +42,17 @@ export const tokenOption = (): Option =>
   new Option("--token-env <name>", "environment variable that holds the token of the coordinator").default(
     DEFAULT_TOKEN_ENV,
   );
+export const failOnErrorOption = (): Option =>
+  new Option(
+    "--fail-on-error <limit>",
+    'tasks that may fail before the exit status is 2, such as "5%" or "20"',
+  )
+    .argParser(parseFailLimit)
+    .default(NO_FAIL_LIMIT, "100%");
+export const drainOption = (seconds: number): Option =>
+  new Option("--drain-seconds <n>", "told to leave: what runs may finish for so long")
+    .argParser(wholeNumber(0))
+    .default(seconds);
 export const jsonOption = (): Option =>
   new Option("--json", "one JSON object per line, for programs").default(false);
 
@@ -65,14 +77,6 @@ export function wholeNumber(min: number) {
 /** `auto`, or a whole number from 1 up. */
 export function wholeNumberOrAuto(text: string): number | "auto" {
   return text === "auto" ? text : wholeNumber(1)(text);
-}
-
-/** `5`, `5%`, `0.5%`. */
-export function percent(text: string): number {
-  const value = Number(text.replace(/%$/, ""));
-  if (text === "" || !(value >= 0 && value <= 100))
-    throw new InvalidArgumentError("Expected a share from 0 to 100 percent.");
-  return value;
 }
 
 /** `90s`, `10m`. */

@@ -88,6 +88,8 @@ function decisionWords(row: DecisionRow, isAgain: boolean): string {
       return `${groupWords(row)} lent to ${host}, away from home at ${home ?? "nowhere"}: ${reasonWords(row)}`;
     case "hedged":
       return `${row.asks.join(", ")} sent to ${host} too: ${reasonWords(row)}`;
+    case "retried":
+      return `${row.asks.join(", ")} sent to ${host} instead: ${reasonWords(row)}`;
     default:
       return `${kind} at ${host}: ${row.reason}`;
   }
@@ -109,6 +111,8 @@ function reasonWords({ reason, host, home, in_flight, room }: DecisionRow): stri
       return `${host} had run dry, and computing the path there costs less than waiting at ${home ?? "home"}`;
     case "host-slow":
       return "it waited too long at its host, which is slower than others or does not answer, and nothing waits here";
+    case "host-failed":
+      return "it failed at the host that had it, and of the others that could serve it this one can begin soonest";
     default:
       return reason;
   }

@@ -18,6 +18,10 @@ export interface OpenAsk {
   /** How often it was put into a job: part of the job's id. */
   dispatches: number;
   reservation: Reservation | null;
+  /** Hosts at which it failed for good (`RETRY_RULES`). */
+  failedAt?: readonly string[];
+  /** Workers that were not heard of any more while it was in their lane. */
+  workersLost?: number;
   /** While its entry is on its way to disk: what a second report of it waits for. */
   accepting: Promise<void> | null;
   /** What it used beside its last attempt's tokens. */

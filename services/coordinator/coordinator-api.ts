@@ -16,8 +16,11 @@ export interface SweepRun {
   resume(): void;
   /** Withdraws everything; tasks that have not settled become `cancelled`. */
   cancel(reason: string): Promise<void>;
-  /** Stops without settling what is open: the run directory stays resumable. For signals. */
-  interrupt(): Promise<void>;
+  /**
+   * Stops without settling what is open: the run directory stays resumable. For signals.
+   * @param graceMs Nothing more is sent; what is on its way may be answered for so long (default 0), then workers are told to stop.
+   */
+  interrupt(graceMs?: number): Promise<void>;
 }
 
 export interface Coordinator {
@@ -35,6 +38,8 @@ export interface Coordinator {
   reopen(sweep: Sweep): Promise<SweepRun>;
   get(id: string): SweepRun | null;
   list(): readonly SweepRun[];
+  /** Interrupts every run, with a grace. @returns How many there were. */
+  drain(graceMs: number): Promise<number>;
   /** Interrupts every run, lets go of lanes. */
   close(): Promise<void>;
 }

@@ -75,14 +75,14 @@ export function createCoordinator(options: CoordinatorOptions): Coordinator {
       const patience = worker.lines.size === 0 ? 3 : worker.hasHeartbeat ? 6 : Infinity;
       if (worker.silentThirds <= patience) continue;
       log.warn({ worker: id, lease_ms: limits.leaseMs }, "worker_lost");
-      forget(id);
+      forget(id, true);
     }
     if (!isClosed) leaseTimer = clock.after(limits.leaseMs / 3, expireLeases);
   }
 
-  function forget(workerId: string): void {
+  function forget(workerId: string, isLost: boolean): void {
     workers.delete(workerId);
-    dispatcher.leave(workerId);
+    dispatcher.leave(workerId, isLost);
   }
 
   function withdraw(job: string, asks: readonly string[]): void {
@@ -127,7 +127,7 @@ export function createCoordinator(options: CoordinatorOptions): Coordinator {
     segments: (ids) => segments.get(ids),
     left(workerId) {
       log.info({ worker: workerId }, "worker_left");
-      forget(workerId);
+      forget(workerId, false);
     },
   };
 
@@ -157,6 +157,11 @@ export function createCoordinator(options: CoordinatorOptions): Coordinator {
     reopen: open,
     get: (id) => runs.get(id) ?? null,
     list: () => [...runs.values()],
+    async drain(graceMs) {
+      const going = [...runs.values()].filter((run) => ["running", "paused"].includes(run.status().state));
+      await Promise.all(going.map((run) => run.interrupt(graceMs)));
+      return going.length;
+    },
     async close() {
       isClosed = true;
       leaseTimer.cancel();

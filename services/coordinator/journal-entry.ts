@@ -50,6 +50,8 @@ export interface LossEntry {
   readonly task: string;
   readonly ask: string;
   readonly loss: Loss;
+  /** The class of the failure (`RETRY_RULES`); absent where none was reported. */
+  readonly failure?: string;
   /** What its attempts had cost all the same. */
   readonly usage: AttemptUsage;
   readonly charge: Amount;

@@ -19,7 +19,7 @@ export function entryOf(report: Report, open: OpenAsk, prices: Prices | null): T
   if (result.kind === "failure") {
     const message = `${result.reason}: ${result.message}`;
     const end = endOf(open, report.usage, { prices, isAccepted: false });
-    return { kind: "loss", ...base, loss: { reason: "lost", message }, ...end };
+    return { kind: "loss", ...base, loss: { reason: "lost", message }, failure: result.reason, ...end };
   }
   if (result.kind === "cancelled" || open.isWithdrawn) {
     const isAccepted = result.kind !== "cancelled";

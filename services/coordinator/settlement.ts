@@ -5,6 +5,7 @@
  * Invariants: I1 (an ask is settled once: `OpenAsk.accepting`), I2 (`settle` resolves after the journal's write), I3 (a charge takes
  * the place of its reservation), I4 (searches are told in journal order).
  */
+import type { FailureClass } from "../queue/failure-classes.ts";
 import { NO_TOKENS, UNKNOWN_TOKENS } from "../queue/job.ts";
 import type { OpenAsk } from "./backlog.ts";
 import { addressee, type Word } from "./hedges.ts";
@@ -124,11 +125,12 @@ export class Settlement {
     open.accepting.catch(() => undefined);
   }
 
-  /** It will have no answer. */
-  lose(task: TaskRun, open: OpenAsk, loss: LossEntry["loss"]): void {
+  /** It will have no answer. @param failure The class of the failure. */
+  lose(task: TaskRun, open: OpenAsk, loss: LossEntry["loss"], failure?: FailureClass): void {
     const cost =
       loss.reason === "budget" ? { usage: NO_TOKENS, charge: NOTHING } : this.#unknownEnd(task, open);
-    this.settleUntold(task, open, { kind: "loss", task: task.id, ask: open.ask.id, loss, ...cost });
+    const why = failure === undefined ? {} : { failure };
+    this.settleUntold(task, open, { kind: "loss", task: task.id, ask: open.ask.id, loss, ...why, ...cost });
   }
 
   /** Nobody will say what a withdrawn ask had cost: the worst is charged (I3). */
@@ -179,6 +181,12 @@ export class Settlement {
       for (const open of [...task.asks.values(), ...task.copies])
         if (open.accepting === null) this.assumeStopped(task, open);
     this.#settleIfDone(task);
+  }
+
+  /** The run is about to be interrupted: workers need not finish what they hold, it is asked again when the run goes on. */
+  stopWork(task: TaskRun): void {
+    for (const open of task.asks.values())
+      if (open.job !== null && open.accepting === null) this.#parts.withdraw(open.job, [open.ask.id]);
   }
 
   /** What others hold for a task that is over, asks of it that still run included. */

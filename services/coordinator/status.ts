@@ -74,6 +74,8 @@ export interface SweepStatus {
   readonly in_flight: number;
   /** Rollouts lost for good. */
   readonly failures: number;
+  /** The same by class of failure (`queue/failure-classes.ts`); without those that were not lost yet. */
+  readonly failures_by_reason: Readonly<Record<string, number>>;
   readonly hosts: readonly {
     readonly id: string;
     readonly engine: string;
@@ -163,6 +165,8 @@ export interface Summary {
   };
   readonly strategies: Readonly<Record<string, StrategySummary>>;
   readonly rollouts: number;
+  /** Rollouts and verdicts lost for good, by class of failure, or "budget". */
+  readonly failures_by_reason: Readonly<Record<string, number>>;
   /** Asks that were sent to a second host since the first was slow; what the slower copy had made stands in `cancelled_tokens`. */
   readonly hedged: number;
   readonly usage: Usage;

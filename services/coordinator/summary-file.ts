@@ -85,6 +85,7 @@ const summarySchema = z.object({
     }),
   ),
   rollouts: count,
+  failures_by_reason: z.record(z.string(), count).default({}),
   hedged: count.default(0),
   usage,
   budget: z.object({ given: amounts, spent: amounts }),

@@ -7,11 +7,13 @@
  * ends that task), I6 (tasks are opened just ahead of need).
  */
 import { CoppiceError, messageOf } from "../runtime/errors.ts";
+import type { FailureClass } from "../queue/failure-classes.ts";
 import type { Job, Report } from "../queue/job.ts";
 import { Allocation } from "./allocation.ts";
 import type { OpenAsk } from "./backlog.ts";
 import type { SweepRun } from "./coordinator-api.ts";
 import { DecisionLog } from "./decision-log.ts";
+import { untilOver } from "./leaving.ts";
 import { Hedges } from "./hedges.ts";
 import { PlacementNews } from "./placement-news.ts";
 import type { Decision } from "./scheduler/decision.ts";
@@ -25,6 +27,7 @@ import { budgetLoss, entryOf, isAnswerTo, isOutdated } from "./report-entry.ts";
 import { RunFiles } from "./run-files.ts";
 import type { RunParts } from "./run-parts.ts";
 import type { Summary, SweepEvent, SweepState, SweepStatus } from "./status.ts";
+import { Retries } from "./retries.ts";
 import { Routes } from "./routes.ts";
 import type { Arm, Sweep } from "./sweep.ts";
 import { budgetOf, statusOf } from "./sweep-status.ts";
@@ -54,6 +57,7 @@ export class Run implements SweepRun, JobOwner {
   readonly #dispatch: TaskDispatch;
   readonly #settlement: Settlement;
   readonly #allocation: Allocation;
+  readonly #retries: Retries;
   readonly #watchers = new Watchers();
   readonly #timers: Timers;
   readonly #decisions: DecisionLog;
@@ -61,6 +65,7 @@ export class Run implements SweepRun, JobOwner {
   /** Null where the sweep does not want it. */
   readonly #hedges: Hedges | null;
   #isPassQueued = false;
+  #isLeaving = false;
   #state: SweepState = "running";
   /** Set once: how the rest of the sweep is to be settled. */
   #cutShort: CutShort | null = null;
@@ -115,10 +120,14 @@ export class Run implements SweepRun, JobOwner {
       dispatcher: options.parts.dispatcher,
       ledger: options.past.ledger,
       owner: this,
-      isSending: () => this.#state === "running",
+      isSending: () => this.#state === "running" && !this.#isLeaving,
       outOfBudget: (task, open, shortage) => this.#settlement.lose(task, open, budgetLoss(shortage)),
       onMissing: (message) => this.notice(message),
       onDecision: (tree, decision, asks) => this.#decided(tree, decision, asks),
+    });
+    this.#retries = new Retries({
+      send: (task, open) => this.#dispatch.retry(task, open),
+      notice: (message) => this.notice(message),
     });
     this.#settlement = new Settlement(this.#settlementOwner(), {
       parts: options.parts,
@@ -201,8 +210,11 @@ export class Run implements SweepRun, JobOwner {
     await this.ended.catch(() => undefined);
   }
 
-  async interrupt(): Promise<void> {
+  async interrupt(graceMs = 0): Promise<void> {
     if (this.#isOver) return;
+    this.#isLeaving = true;
+    await untilOver(this.#parts.clock, graceMs, () => this.#isOver || this.status().in_flight === 0);
+    for (const task of this.#tasks.values()) this.#settlement.stopWork(task);
     await this.#close("interrupted");
   }
 
@@ -245,6 +257,10 @@ export class Run implements SweepRun, JobOwner {
     if (open.accepting !== null) return open.accepting;
     if (isOutdated(report, open)) return Promise.resolve();
     this.#hedges?.answered(task, open);
+    if (this.#cutShort === null && this.#retries.isElsewhere(task, open, report)) {
+      open.effort.wasted(report.usage.completionTokens);
+      return Promise.resolve();
+    }
     this.#dispatch.answered(task, open, report);
     if (report.attempt > 1) open.effort.wasted(null);
     if (report.result.kind === "cancelled" && !open.isWithdrawn) {
@@ -258,16 +274,28 @@ export class Run implements SweepRun, JobOwner {
     return open.accepting;
   }
 
-  returned(job: Job, asks: readonly string[]): void {
+  returned(job: Job, asks: readonly string[], isLost: boolean): void {
     const task = this.#tasks.get(job.task);
     if (task === undefined) return;
     for (const id of asks) {
       const open = this.#settlement.addressee(task, { job: job.id, ask: id, isAnswer: false });
       if (open === undefined || open.accepting !== null) continue;
       if (open.isWithdrawn) this.#settlement.assumeStopped(task, open);
+      else if (isLost && this.#retries.isPoison(open))
+        this.#lose(
+          task,
+          open,
+          "killed_workers",
+          `job ${job.id}: ${open.workersLost} workers or hosts died with it`,
+        );
       else this.#comeBack(task, open, null);
     }
     this.#stir(task);
+  }
+
+  #lose(task: TaskRun, open: OpenAsk, failure: FailureClass, message: string): void {
+    this.#retries.lost(failure, message);
+    this.#settlement.lose(task, open, { reason: "lost", message: `${failure}: ${message}` }, failure);
   }
 
   givenUp(job: Job, asks: readonly string[], why: string): void {
@@ -279,7 +307,7 @@ export class Run implements SweepRun, JobOwner {
           : this.#settlement.addressee(task, { job: job.id, ask: id, isAnswer: false });
       if (task === undefined || open === undefined || open.accepting !== null) continue;
       if (open.isWithdrawn) this.#settlement.assumeStopped(task, open);
-      else this.#settlement.lose(task, open, { reason: "lost", message: `job ${job.id}: ${why}` });
+      else this.#lose(task, open, "lane_lost", `job ${job.id}: ${why}`);
     }
   }
 
@@ -339,7 +367,7 @@ export class Run implements SweepRun, JobOwner {
   }
 
   #mayOpen(): boolean {
-    if (!this.#opener.isIdle || this.#state !== "running") return false;
+    if (!this.#opener.isIdle || this.#state !== "running" || this.#isLeaving) return false;
     const { openTasksMax, waitingVerificationsMax } = this.#parts.limits;
     if (this.#tasks.size >= openTasksMax) return false;
     if (this.#cutShort !== null) return true;

@@ -45,6 +45,7 @@ export function statusOf(
     budget: budgetOf(run.sweep.budget, ledger.charged, run.time),
     in_flight: open.reduce((sum, task) => sum + inFlight(task), 0),
     failures: totals.losses,
+    failures_by_reason: { ...totals.lossesByReason },
     hosts: dispatcher.scheduler.hosts.map(({ facts, openTrees, concurrency, inFlight: asks }) => {
       const running = Math.min(concurrency, asks);
       const waiting = asks - running;

@@ -28,6 +28,8 @@ export interface TaskTally {
   readonly verifications: number;
   /** Rollouts lost for good. */
   readonly losses: number;
+  /** The same by class of failure (`RETRY_RULES`), or "budget"; absent where nothing was lost. */
+  readonly lossesByReason?: Readonly<Record<string, number>>;
   /** Asks that were sent a second time; absent in a journal of a version that did not. */
   readonly hedged?: number;
   /** Candidates with a verdict, and those that are correct: n and c of pass@k. */
@@ -76,6 +78,7 @@ export class Totals {
   rollouts = 0;
   verifications = 0;
   losses = 0;
+  readonly lossesByReason: Record<string, number> = {};
   hedged = 0;
   usage: Usage = NO_USAGE;
   readonly tasks = { completed: 0, exhausted: 0, failed: 0, cancelled: 0 };
@@ -94,6 +97,8 @@ export class Totals {
     this.rollouts += tally.rollouts;
     this.verifications += tally.verifications;
     this.losses += tally.losses;
+    for (const [reason, count] of Object.entries(tally.lossesByReason ?? {}))
+      this.lossesByReason[reason] = (this.lossesByReason[reason] ?? 0) + count;
     this.hedged += tally.hedged ?? 0;
     this.usage = addUsage(this.usage, tally.usage);
   }
@@ -119,6 +124,7 @@ export class Totals {
       tasks: { total: run.total, ...this.tasks },
       strategies: Object.fromEntries(this.#sweep.arms.map((arm) => [arm.id, this.#armSummary(arm)])),
       rollouts: this.rollouts,
+      failures_by_reason: { ...this.lossesByReason },
       hedged: this.hedged,
       usage: this.usage,
       budget: run.budget,

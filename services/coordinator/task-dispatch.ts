@@ -167,6 +167,25 @@ export class TaskDispatch implements TreeOwner {
     }));
   }
 
+  /** Sends an ask that failed at its host to another one that could serve it. @returns Whether there is one. */
+  retry(task: TaskRun, open: OpenAsk): boolean {
+    const { dispatcher, isSending, onDecision } = this.#options;
+    const tree = open.route.kind === "host" ? this.#trees.get(task)?.get(open.route) : undefined;
+    const { job: before } = open;
+    if (tree === undefined || before === null || !isSending()) return false;
+    return dispatcher.scheduler.retry(leafKey(before, open.ask.id), open.failedAt ?? [], (decision) => {
+      const job = this.#dispatch(task, [open], hostLane(decision.host), decision.age);
+      open.effort.began(dispatcher.gpus, decision.host);
+      onDecision(tree, decision, [open]);
+      dispatcher.settled(before, open.ask.id);
+      return {
+        key: leafKey(job, open.ask.id),
+        path: tree.pathOf(open.ask),
+        tokensMax: tokensMaxOf(task, open.ask),
+      };
+    });
+  }
+
   /** Sends an ask that is on its way to a second host too, where one has room and the budget has. @returns Whether it did. */
   hedge(task: TaskRun, open: OpenAsk): boolean {
     const { dispatcher, ledger, isSending, onDecision } = this.#options;

@@ -97,6 +97,7 @@ export class TaskRun {
   #issued = 0;
   #verifications = 0;
   #losses = 0;
+  readonly #lossesByReason: Record<string, number> = {};
   #hedged = 0;
   #isBudgetLost = false;
   #stopped: StopEntry | null = null;
@@ -251,6 +252,8 @@ export class TaskRun {
     this.#standing.settled(open.ask, entry);
     if (entry.kind === "loss") {
       this.#losses += 1;
+      const why = entry.loss.reason === "budget" ? "budget" : (entry.failure ?? "unknown");
+      this.#lossesByReason[why] = (this.#lossesByReason[why] ?? 0) + 1;
       this.#usage.add(lostUsage, entry);
       this.#isBudgetLost ||= entry.loss.reason === "budget";
       this.#firstLoss ??= entry.loss.message;
@@ -293,6 +296,7 @@ export class TaskRun {
       rollouts: this.#rows.size,
       verifications: this.#verifications,
       losses: this.#losses,
+      ...(this.#losses === 0 ? {} : { lossesByReason: this.#lossesByReason }),
       hedged: this.#hedged,
       judged: judged.length,
       correct,

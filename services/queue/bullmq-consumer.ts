@@ -67,6 +67,7 @@ export function createBullmqConsumer(
     const delivery = {
       job: job.data,
       attempt: job.attemptsMade + job.stalledCounter + 1,
+      workersLost: job.stalledCounter,
       isLast: job.attemptsMade + 1 >= (job.opts.attempts ?? 1),
       signal: hand.controller.signal,
     };

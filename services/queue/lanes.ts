@@ -33,6 +33,8 @@ export interface Delivery {
   readonly job: Job;
   /** From 1. Deliveries after a lost worker (a stall) count too where the store knows them. */
   readonly attempt: number;
+  /** Workers that were not heard of any more with it in hand, where the store knows them. */
+  readonly workersLost?: number;
   /** No further attempt will follow a failure: report it instead of throwing. */
   readonly isLast: boolean;
   /** Aborts when this worker lost the job (lock lost, lane evacuated) or the consumer closes hard. */

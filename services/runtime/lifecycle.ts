@@ -49,11 +49,18 @@ export interface LifecycleLimits {
 
 export const DEFAULT_LIFECYCLE_LIMITS: LifecycleLimits = { drainMs: 30_000, closeMs: 10_000 };
 
+/** From the first signal to giving up, where what runs may finish for so long: the rest is for closing. */
+export function drainLimitMs(seconds: number): number {
+  return seconds * 1_000 + DEFAULT_LIFECYCLE_LIMITS.drainMs;
+}
+
 export interface Lifecycle {
   /** Aborts when the process is asked to leave; the reason is a CoppiceError "cancelled" naming the signal. */
   readonly leaving: AbortSignal;
   /** Where log lines go from now on: a run's log exists only once its directory does. */
   setLog(log: Log): void;
+  /** The last line of a process that leaves without having finished: how to go on. */
+  lastWords(line: string): void;
   /** Takes over the closing of a part, and gives it back. */
   own<T>(name: string, part: T, close: (part: T) => void | Promise<void>): T;
   /** Closes every part, last-added first; what fails or passes its limit is logged and left. Safe to call twice. */
@@ -72,12 +79,15 @@ export function createLifecycle(options: LifecycleOptions): Lifecycle {
   const leaving = new AbortController();
   const parts: OwnedPart[] = [];
   let log = options.log;
+  let lastWords: string | null = null;
   let drainTimer: Timer | null = null;
   let closed: Promise<void> | null = null;
 
   const onSignal = (signal: LeavingSignal): void => {
     if (leaving.signal.aborted) {
-      if (signal === "SIGINT") process.exit(EXIT_INTERRUPTED);
+      if (signal !== "SIGINT") return;
+      if (lastWords !== null) tell(`left at once; ${lastWords}`);
+      process.exit(EXIT_INTERRUPTED);
       return;
     }
     log.info({ signal }, "leaving");
@@ -85,6 +95,7 @@ export function createLifecycle(options: LifecycleOptions): Lifecycle {
       tell(
         `gave up after ${limits.drainMs / 1_000} s of draining; what was not acknowledged will be computed again`,
       );
+      if (lastWords !== null) tell(lastWords);
       process.exit(EXIT_INTERRUPTED);
     });
     leaving.abort(new CoppiceError("cancelled", `interrupted by ${signal}`));
@@ -129,6 +140,9 @@ export function createLifecycle(options: LifecycleOptions): Lifecycle {
     leaving: leaving.signal,
     setLog: (next) => {
       log = next;
+    },
+    lastWords: (line) => {
+      lastWords = line;
     },
     own: (name, part, close) => {
       parts.push({ name, close: () => close(part) });

@@ -1,11 +1,19 @@
 import { describe, expect, test } from "vitest";
 import { exitStatusOf } from "../../services/cli/exit-status.ts";
+import type { TaskState } from "../../services/coordinator/status.ts";
+import {
+  FAIL_TASKS_MIN,
+  isPast,
+  NO_FAIL_LIMIT,
+  parseFailLimit,
+  watchFailures,
+} from "../../services/cli/fail-limit.ts";
 import { tellEnd } from "../../services/cli/follow.ts";
 import { reconciliationLine, summaryTable } from "../../services/cli/summary-table.ts";
 import { createTestShell } from "./shell.ts";
 import { strategyWith, summaryWith, USAGE } from "./status.ts";
 
-const END = { isJson: false, failPercentMax: 100, output: "/here/runs/my demo", isResumableHere: true };
+const END = { isJson: false, failLimit: NO_FAIL_LIMIT, output: "/here/runs/my demo", isResumableHere: true };
 
 test("the table has a row per strategy; what is unknown or undefined is said so", () => {
   const strategies = {
@@ -41,9 +49,46 @@ describe("exit statuses", () => {
     ["failed tasks past the share", 8, 5, 2],
     ["not one may fail", 1, 0, 2],
     ["all failed, all may", 144, 100, 0],
-  ])("%s", (_, failed, failPercentMax, expected) => {
+  ])("%s", (_, failed, percent, expected) => {
     const tasks = { total: 144, completed: 144 - failed, exhausted: 0, failed, cancelled: 0 };
-    expect(exitStatusOf(summaryWith({ tasks }), failPercentMax)).toBe(expected);
+    expect(exitStatusOf(summaryWith({ tasks }), { kind: "share", percent })).toBe(expected);
+  });
+
+  test("a limit is a share of the tasks or a number of them", () => {
+    expect(parseFailLimit("0.5%")).toEqual({ kind: "share", percent: 0.5 });
+    expect(parseFailLimit("3")).toEqual({ kind: "count", count: 3 });
+    for (const wrong of ["", "%", "101%", "-1", "5.5", "many"])
+      expect(() => parseFailLimit(wrong)).toThrow(/share of the tasks such as "5%", or a number/);
+    expect(isPast({ kind: "count", count: 3 }, { failed: 3, total: 4 })).toBe(false);
+    expect(isPast({ kind: "count", count: 3 }, { failed: 4, total: 4_000 })).toBe(true);
+  });
+
+  test("a sweep is stopped once, when the share is passed, and never by its first few tasks", () => {
+    const past: unknown[] = [];
+    const watch = watchFailures({ kind: "share", percent: 10 }, (tasks) => past.push(tasks));
+    const settle = (state: TaskState): void =>
+      watch({ kind: "task", task: "a/p", state, verdict: null, rollouts: 0, opening: null });
+    for (let n = 0; n < 3; n += 1) settle("failed");
+    for (let n = 0; n < 16; n += 1) settle("completed");
+    expect(past).toEqual([]);
+    settle("completed");
+    settle("failed");
+    expect(past).toEqual([{ failed: 3, settled: FAIL_TASKS_MIN }]);
+  });
+
+  test("the tasks that failed are listed with their reasons, and what was lost by its class", () => {
+    const shell = createTestShell();
+    const tasks = { total: 144, completed: 141, exhausted: 0, failed: 3, cancelled: 0 };
+    const failed = [{ task: "a/p1", error: "host_refused: wrong key" }];
+    const summary = summaryWith({ tasks, failures_by_reason: { host_refused: 2, host_timeout: 40 } });
+    tellEnd(summary, shell, { ...END, failed });
+    expect(shell.outLines).toEqual(
+      expect.arrayContaining([
+        "lost: 40 host_timeout, 2 host_refused",
+        "failed: a/p1: host_refused: wrong key",
+        "failed: 2 more; results.jsonl says why",
+      ]),
+    );
   });
 
   test("interrupted is 130, and the last line is the command that goes on", () => {

@@ -91,7 +91,7 @@ describe("a sweep over records", () => {
     const strict = await run(more.path, ...args, "33%", "--set", "output=runs/strict");
     const lenient = await run(more.path, ...args, "34%", "--set", "output=runs/lenient");
     expect(strict.out).toContain("3 problems x 1 strategy: 2 completed, 1 failed");
-    expect(strict.said).toContain("1 of 3 tasks failed, more than --fail-on-error 33 allows");
+    expect(strict.said).toContain("1 of 3 tasks failed, more than --fail-on-error 33% allows");
     expect([strict.status, lenient.status]).toEqual([2, 0]);
     more.remove();
   });

@@ -29,6 +29,7 @@ export function statusWith(changes: Partial<SweepStatus> = {}): SweepStatus {
     tasks: { total: 144, queued: 100, running: 32, completed: 10, exhausted: 1, failed: 0, cancelled: 1 },
     solved: 7,
     rollouts: 1_234,
+    failures_by_reason: {},
     verifications: 1_000,
     usage: USAGE,
     budget: {
@@ -77,6 +78,7 @@ export function summaryWith(changes: Partial<Summary> = {}): Summary {
     tasks: { total: 144, completed: 144, exhausted: 0, failed: 0, cancelled: 0 },
     strategies: { "best-of-n": strategyWith(), beam: strategyWith({ pass_at_k: {} }), mcts: strategyWith() },
     rollouts: 768,
+    failures_by_reason: {},
     hedged: 0,
     usage: USAGE,
     budget: {

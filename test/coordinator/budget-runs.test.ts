@@ -201,8 +201,8 @@ describe("a budget", () => {
         onSample: (_, signal) =>
           new Promise((_resolve, reject) => signal.addEventListener("abort", () => reject(signal.reason))),
       });
-    await parts.addHost("a", never(), 2);
-    await parts.addHost("b", never(), 6);
+    await parts.addHost("a", never(), { gpus: 2 });
+    await parts.addHost("b", never(), { gpus: 6 });
     const prices = { ...PRICES, gpuHour: 3_600_000_000 };
     const sweep = await newSweep({
       arms: [arm("best-of-n", { n: 4 })],
@@ -224,7 +224,7 @@ describe("a budget", () => {
 
 describe("the accounts", () => {
   test("add up to the rows after a run that was interrupted again and again on hosts that fail", async () => {
-    await parts.addHost("a", unreliable(3), 2);
+    await parts.addHost("a", unreliable(3), { gpus: 2 });
     const sweep = await newSweep({
       arms: ARMS,
       prices: PRICES,

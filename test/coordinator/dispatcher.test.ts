@@ -105,7 +105,7 @@ describe("the dispatcher", () => {
     dispatcher.dispatch(hostLane("a"), rolloutJob("job-1"), owner);
     dispatcher.settled("job-0", "job-0/0");
     await vi.waitFor(async () => expect(await waiting(hostLane("a"))).toBe(2));
-    dispatcher.leave("worker-a");
+    dispatcher.leave("worker-a", false);
     expect(owner.back).toEqual(["job-1/0"]);
     expect(dispatcher.scheduler.host("a")).toBeNull();
     await vi.waitFor(async () => expect(await waiting(hostLane("a"))).toBe(0));

@@ -65,6 +65,7 @@ class TestRun implements SweepRun {
       },
       in_flight: 3,
       failures: 0,
+      failures_by_reason: { host_timeout: 1 },
       hosts: [{ id: "host-a", engine: "replay", open_tasks: 1, waiting: 2, running: 3 }],
       elapsed_ms: 12,
       output: "runs/game24",
@@ -91,6 +92,7 @@ class TestRun implements SweepRun {
       tasks: { total: 5, completed: 5, exhausted: 0, failed: 0, cancelled: 0 },
       strategies: {},
       rollouts: this.rollouts,
+      failures_by_reason: {},
       hedged: 0,
       usage: UNKNOWN_USAGE,
       budget: { given: budget, spent: budget },
@@ -146,6 +148,10 @@ class TestCoordinator implements Coordinator {
   list(): readonly SweepRun[] {
     return [...this.runs.values()];
   }
+  drain(): Promise<number> {
+    return Promise.resolve(0);
+  }
+
   async close(): Promise<void> {}
 }
 

@@ -18,7 +18,11 @@ import { findStrategy } from "../../services/search/catalogue.ts";
 import { createArm } from "../../services/coordinator/sweep-file/sweep-resolve.ts";
 import { type Strategy, withDefaults } from "../../services/search/strategy.ts";
 import type { Driver } from "../../workers/rollout/driver.ts";
-import { startRolloutWorker, type RolloutWorker } from "../../workers/rollout/rollout-worker.ts";
+import {
+  startRolloutWorker,
+  type RolloutWorker,
+  type RolloutWorkerLimits,
+} from "../../workers/rollout/rollout-worker.ts";
 import { createVerifierPool } from "../../workers/verify/pool.ts";
 import { startVerificationWorker } from "../../workers/verify/verification-worker.ts";
 import { NO_ARM_BUDGET, NO_BUDGET } from "./budget.ts";
@@ -29,8 +33,12 @@ const clock = systemClock;
 
 export interface InProcess {
   readonly coordinator: Coordinator;
-  /** @param gpus That it says it runs on. */
-  addHost(id: string, driver: Driver, gpus?: number): Promise<RolloutWorker>;
+  /** @param options `gpus`: that it says it runs on. */
+  addHost(
+    id: string,
+    driver: Driver,
+    options?: { readonly gpus?: number; readonly limits?: Partial<RolloutWorkerLimits> },
+  ): Promise<RolloutWorker>;
   close(): Promise<void>;
 }
 
@@ -59,7 +67,7 @@ export async function startInProcess(
   const workers: RolloutWorker[] = [];
   return {
     coordinator,
-    async addHost(id, driver, gpus = 0) {
+    async addHost(id, driver, { gpus = 0, limits = {} } = {}) {
       const link = createLocalLink(coordinator.desk, { clock, random });
       const worker = await startRolloutWorker({
         id: `w-${id}`,
@@ -69,6 +77,7 @@ export async function startInProcess(
         lanes,
         link,
         clock,
+        limits,
       });
       workers.push(worker);
       return worker;

@@ -25,6 +25,7 @@ export class HostHealth {
   /** Aborts when the worker stops. */
   readonly #stop: AbortSignal;
   readonly #onBack: () => void;
+  readonly #onLost: (error: CoppiceError) => void;
   /** The check under way: true when the host was down and came back. Several suspicions are one check. */
   #check: Promise<boolean> | null = null;
   #isUp = true;
@@ -37,6 +38,8 @@ export class HostHealth {
     readonly stop: AbortSignal;
     /** Called when the host was down and is up again, before anybody who waits for it goes on. */
     readonly onBack?: () => void;
+    /** Called when the host is given up, whether or not anybody waits for it still. */
+    readonly onLost?: (error: CoppiceError) => void;
   }) {
     this.#probe = options.probe;
     this.#clock = options.clock;
@@ -44,6 +47,7 @@ export class HostHealth {
     this.#limits = options.limits;
     this.#stop = options.stop;
     this.#onBack = options.onBack ?? (() => undefined);
+    this.#onLost = options.onLost ?? (() => undefined);
   }
 
   get isUp(): boolean {
@@ -61,7 +65,11 @@ export class HostHealth {
    * request's own), with true once it was down and is back; rejects as `ready` does.
    */
   async suspect(why: CoppiceError, signal: AbortSignal): Promise<boolean> {
-    this.#check ??= this.#find(why);
+    if (this.#check === null) {
+      this.#check = this.#find(why);
+      // Those who wait for it may all have left by the time it rejects.
+      this.#check.catch(() => undefined);
+    }
     return orAbort(this.#check, signal);
   }
 
@@ -87,11 +95,13 @@ export class HostHealth {
       const downMs = this.#clock.monotonicMs() - downSinceMs;
       if (downMs >= this.#limits.downMaxMs) {
         this.#log.error({ down_ms: Math.round(downMs), message: messageOf(trouble) }, "host_lost");
-        throw new CoppiceError(
+        const lost = new CoppiceError(
           "unavailable",
           `the host was down for ${Math.round(downMs)} ms: ${messageOf(trouble)}`,
           { cause: trouble },
         );
+        this.#onLost(lost);
+        throw lost;
       }
       await sleep(this.#clock, Math.min(waitMs, this.#limits.downMaxMs - downMs), this.#stop);
       trouble = await this.#trouble();

@@ -8,6 +8,7 @@
  * aborted reports nothing more: the job is somebody else's.
  */
 import type { CoordinatorLink, HostFacts, Registration } from "../../services/link/link.ts";
+import { mayTryAgain, poisonNote } from "../../services/queue/failure-classes.ts";
 import { type Report, type RolloutAsk, type VerificationAsk, NO_TOKENS } from "../../services/queue/job.ts";
 import type { Delivery, LaneConsumer, Lanes } from "../../services/queue/lanes.ts";
 import { sleep, type Clock } from "../../services/runtime/clock.ts";
@@ -171,6 +172,7 @@ class Worker implements RolloutWorker {
       ...own,
       probe: (signal) => this.#probeAgain(signal),
       onBack: () => this.#losses.cameBack(),
+      onLost: (why) => this.#hostLost(why),
     });
     this.#watcher = new HostWatcher({
       ...own,
@@ -194,7 +196,7 @@ class Worker implements RolloutWorker {
       health: this.#health,
       losses: this.#losses,
       watcher: this.#watcher,
-      recovered: (failure, signal) => this.#recovered(failure, signal),
+      recovered: (failure, signal) => this.#health.suspect(failure, signal),
     });
   }
 
@@ -296,6 +298,8 @@ class Worker implements RolloutWorker {
   async #prepare(delivery: Delivery): Promise<PreparedJob | null> {
     const { job } = delivery;
     const signal = AbortSignal.any([delivery.signal, this.#stop.signal]);
+    const poison = poisonNote(delivery);
+    if (poison !== null) return failedJob("killed_workers", poison);
     try {
       return await prepareJob(job, { segments: this.#segments, driver: this.#options.driver }, signal);
     } catch (error) {
@@ -339,7 +343,7 @@ class Worker implements RolloutWorker {
       lost.throwIfAborted();
       const failure = asCoppiceError(error);
       if (hand.isWithdrawn) answered = { result: { kind: "cancelled" }, usage: hand.usage };
-      else if (failure.isRetryable && !delivery.isLast) throw error;
+      else if (failure.isRetryable && mayTryAgain(failureReason(failure), delivery)) throw error;
       else {
         const result = { kind: "failure", reason: failureReason(failure), message: failure.message } as const;
         // What is not on record has cost nothing; what any other failure has cost is known as far as the driver told.
@@ -353,21 +357,14 @@ class Worker implements RolloutWorker {
     if (answered.result.kind !== "cancelled") reported.add(ask.id);
   }
 
-  async #recovered(failure: CoppiceError, signal: AbortSignal): Promise<boolean> {
-    try {
-      return await this.#health.suspect(failure, signal);
-    } catch (error) {
-      signal.throwIfAborted();
-      // The host is lost: leave, so that the coordinator places its jobs elsewhere.
-      this.#stop.abort(error);
-      if (this.#leaving === null) {
-        this.#leaving = this.#leave(0, asCoppiceError(error));
-        this.#leaving.catch((trouble: unknown) =>
-          this.#log.warn({ message: messageOf(trouble) }, "leaving_failed"),
-        );
-      }
-      throw error;
-    }
+  /** The host is lost: leave, so that the coordinator places its jobs elsewhere. */
+  #hostLost(why: CoppiceError): void {
+    this.#stop.abort(why);
+    if (this.#leaving !== null) return;
+    this.#leaving = this.#leave(0, why);
+    this.#leaving.catch((trouble: unknown) =>
+      this.#log.warn({ message: messageOf(trouble) }, "leaving_failed"),
+    );
   }
 
   async #probeAgain(signal: AbortSignal): Promise<void> {

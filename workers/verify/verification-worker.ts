@@ -8,6 +8,7 @@
  * 4. A withdrawn ask is reported as cancelled and nobody waits for its verdict; a lost job is not reported at all.
  */
 import type { CoordinatorLink, Registration, Withdrawal } from "../../services/link/link.ts";
+import { poisonNote } from "../../services/queue/failure-classes.ts";
 import {
   type FailureResult,
   type ProblemData,
@@ -120,6 +121,8 @@ interface Material {
 
 /** A job in hand. */
 interface Hand {
+  /** Why it is set aside unseen; null: it is not. */
+  readonly poison: string | null;
   readonly job: VerificationJob;
   readonly attempt: number;
   readonly isLast: boolean;
@@ -176,6 +179,7 @@ class Bench {
       );
     }
     const hand: Hand = {
+      poison: poisonNote(delivery),
       job,
       attempt,
       isLast,
@@ -197,7 +201,10 @@ class Bench {
 
   /** Reports every ask; throws what a later attempt may mend. */
   async #work(hand: Hand): Promise<void> {
-    const material = await this.#material(hand);
+    const material: (Material & { readonly kind: "material" }) | FailureResult =
+      hand.poison === null
+        ? await this.#material(hand)
+        : { kind: "failure", reason: "killed_workers", message: hand.poison };
     if (material.kind === "failure") {
       await Promise.all(
         hand.job.asks.map((ask) => this.#report(hand, ask, material, this.#options.clock.nowMs())),

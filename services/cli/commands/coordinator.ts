@@ -17,6 +17,7 @@ import { EXIT } from "../exit-status.ts";
 import { parseRun } from "../load-sweep.ts";
 import {
   DEFAULT_COORDINATOR,
+  drainOption,
   metricsOption,
   prefixOption,
   readToken,
@@ -25,9 +26,12 @@ import {
   tokenOption,
 } from "../options.ts";
 import { createRunLogs } from "../run-logs.ts";
-import type { Shell } from "../shell.ts";
+import { quoteArgument, type Shell } from "../shell.ts";
 import { catalogueWith } from "../strategy-modules.ts";
 import { programVersion } from "../version.ts";
+
+/** Told to leave, the coordinator takes answers for so long before it closes its journals. */
+const DRAIN_SECONDS = 10;
 
 interface CoordinatorOptions {
   readonly listen: string;
@@ -38,6 +42,7 @@ interface CoordinatorOptions {
   readonly strategy: readonly string[];
   readonly metrics?: string;
   readonly tokenEnv: string;
+  readonly drainSeconds: number;
 }
 
 export function coordinatorCommand(program: Command, shell: Shell, exit: (status: number) => void): void {
@@ -52,6 +57,7 @@ export function coordinatorCommand(program: Command, shell: Shell, exit: (status
     .option("--runs <directory>", "where run directories are made", "runs")
     .option("--no-resume", "leave unfinished runs alone")
     .addOption(strategyOption())
+    .addOption(drainOption(DRAIN_SECONDS))
     .addOption(metricsOption())
     .addOption(tokenOption())
     .action(async (options: CoordinatorOptions) => exit(await serve(options, shell)));
@@ -59,33 +65,40 @@ export function coordinatorCommand(program: Command, shell: Shell, exit: (status
 
 function serve(options: CoordinatorOptions, shell: Shell): Promise<number> {
   const runLogs = createRunLogs((line) => shell.say(line.trimEnd()), shell.say);
-  return runDaemon(shell, { name: "coordinator", stream: runLogs.stream }, async (daemon) => {
-    const token = readToken(shell, options.tokenEnv);
-    const runs = resolve(shell.cwd, options.runs);
-    const catalogue = await catalogueWith(options.strategy, shell.cwd);
-    const lanes = await openLanes(daemon, shell, options);
-    const parts = { lanes, clock: shell.clock, log: daemon.log, version: programVersion(), say: shell.say };
-    const coordinator = runLogs.watching(
-      daemon.lifecycle.own("coordinator", createCoordinator(parts), (part) => part.close()),
-    );
-    if (options.resume) await goOn(coordinator, runs, { catalogue, shell });
-    const parseSweep = (text: string, source: string, overrides: readonly string[]) => {
-      const sweep = parseRun(text, { path: source, overrides, catalogue });
-      // A client's path means nothing here; its last name is the sweep's id.
-      return { ...sweep, output: join(runs, basename(sweep.output)) };
-    };
-    const services = [
-      serveWorkers(coordinator.desk, { clock: shell.clock }),
-      createSweepService(coordinator, { parseSweep }),
-    ];
-    const server = await serveRpc(services, { address: options.listen, token, onWarning: shell.say });
-    daemon.lifecycle.own("rpc", server, (part) => part.close());
-    exposeCoordinator(daemon.metrics, coordinator);
-    await exposeMetrics(daemon, options.metrics, shell);
-    shell.say(`coordinator on ${server.address}, runs in ${runs}`);
-    await untilLeaving(daemon.lifecycle.leaving);
-    return EXIT.settled;
-  });
+  return runDaemon(
+    shell,
+    { name: "coordinator", drainSeconds: options.drainSeconds, stream: runLogs.stream },
+    async (daemon) => {
+      const token = readToken(shell, options.tokenEnv);
+      const runs = resolve(shell.cwd, options.runs);
+      const catalogue = await catalogueWith(options.strategy, shell.cwd);
+      const lanes = await openLanes(daemon, shell, options);
+      const parts = { lanes, clock: shell.clock, log: daemon.log, version: programVersion(), say: shell.say };
+      const coordinator = runLogs.watching(
+        daemon.lifecycle.own("coordinator", createCoordinator(parts), (part) => part.close()),
+      );
+      if (options.resume) await goOn(coordinator, runs, { catalogue, shell });
+      const parseSweep = (text: string, source: string, overrides: readonly string[]) => {
+        const sweep = parseRun(text, { path: source, overrides, catalogue });
+        // A client's path means nothing here; its last name is the sweep's id.
+        return { ...sweep, output: join(runs, basename(sweep.output)) };
+      };
+      const services = [
+        serveWorkers(coordinator.desk, { clock: shell.clock }),
+        createSweepService(coordinator, { parseSweep }),
+      ];
+      const server = await serveRpc(services, { address: options.listen, token, onWarning: shell.say });
+      daemon.lifecycle.own("rpc", server, (part) => part.close());
+      exposeCoordinator(daemon.metrics, coordinator);
+      await exposeMetrics(daemon, options.metrics, shell);
+      shell.say(`coordinator on ${server.address}, runs in ${runs}`);
+      await untilLeaving(daemon.lifecycle.leaving);
+      const left = await coordinator.drain(options.drainSeconds * 1_000);
+      const again = `${shell.program} coordinator --runs ${quoteArgument(options.runs)}`;
+      shell.say(left === 0 ? "no sweep was running" : `${left} sweeps interrupted; go on with: ${again}`);
+      return EXIT.settled;
+    },
+  );
 }
 
 /** Every run that has not ended: its coordinator was stopped, or died. One that cannot be opened is told, and left. */

@@ -5,25 +5,29 @@ import type { Command } from "commander";
 import { beginAttempt, exists } from "../../coordinator/run-directory.ts";
 import type { SweepRun } from "../../coordinator/coordinator-api.ts";
 import { describeRoute, Routes } from "../../coordinator/routes.ts";
+import { failedTasks } from "../../coordinator/run-rows/failed-tasks.ts";
 import { isFit } from "../../coordinator/scheduler/placement.ts";
 import type { Sweep } from "../../coordinator/sweep.ts";
 import { DEFAULT_RUN_LIMITS } from "../../coordinator/run-parts.ts";
 import { CoppiceError, messageOf } from "../../runtime/errors.ts";
-import { type Lifecycle, createLifecycle } from "../../runtime/lifecycle.ts";
+import { drainLimitMs, type Lifecycle, createLifecycle } from "../../runtime/lifecycle.ts";
 import { createLateSink, createLog } from "../../runtime/log.ts";
 import { dryRunLines, estimateSweep, firstPromptLine } from "../dry-run.ts";
 import { type EmbeddedCluster, startEmbeddedCluster } from "../embedded-cluster.ts";
 import { EXIT } from "../exit-status.ts";
 import { resumeAdvice, tellEnd } from "../follow.ts";
 import { type LoadedSweep, loadRun, loadSweep, shownPath } from "../load-sweep.ts";
-import { jsonOption, percent, setOption } from "../options.ts";
 import { formatCount } from "../count-text.ts";
+import { type FailLimit, failLimitText, watchFailures } from "../fail-limit.ts";
+import { drainOption, failOnErrorOption, jsonOption, setOption } from "../options.ts";
 import { createProgress, progressMode } from "../progress.ts";
 import { type Shell, quoteArgument } from "../shell.ts";
 import { programVersion } from "../version.ts";
 
 /** After the first signal rollouts that run may finish for so long; what does not is computed again on resume. */
-const DRAIN_GRACE_MS = 5_000;
+const DRAIN_SECONDS = 5;
+/** Failed tasks that are listed at the end. */
+const FAILED_SHOWN_MAX = 5;
 const VERIFIER_THREADS_MAX = 4;
 
 interface RunOptions {
@@ -32,7 +36,8 @@ interface RunOptions {
   readonly dryRun: boolean;
   readonly json: boolean;
   readonly skipInvalid: boolean;
-  readonly failOnError: number;
+  readonly failOnError: FailLimit;
+  readonly drainSeconds: number;
 }
 
 type Plan =
@@ -49,7 +54,8 @@ export function runCommand(program: Command, shell: Shell, exit: (status: number
     .option("--dry-run", "print the resolved sweep and what it could cost, and stop", false)
     .addOption(jsonOption())
     .option("--skip-invalid", "leave out problems that are not valid", false)
-    .option("--fail-on-error <percent>", "tasks that may fail before the exit status is 2", percent, 100)
+    .addOption(failOnErrorOption())
+    .addOption(drainOption(DRAIN_SECONDS))
     .action(async (path: string | undefined, options: RunOptions) => exit(await run(path, options, shell)));
 }
 
@@ -59,7 +65,9 @@ async function run(path: string | undefined, options: RunOptions, shell: Shell):
   await refuseUnfit(plan, shell);
   const sink = createLateSink();
   const log = createLog({ name: "coppice", stream: sink });
-  const lifecycle = createLifecycle({ process: shell.process, clock: shell.clock, tell: shell.say, log });
+  const { process, clock, say: tell } = shell;
+  const limits = { drainMs: drainLimitMs(options.drainSeconds) };
+  const lifecycle = createLifecycle({ process, clock, tell, log, limits });
   try {
     const cluster = await startEmbeddedCluster({
       hosts: plan.sweep.hosts,
@@ -194,8 +202,20 @@ async function follow(
     shell.out(JSON.stringify({ kind: "started", sweep: sweepRun.id, name: plan.sweep.name, output }));
   else for (const line of openingLines(sweepRun, plan, cluster)) shell.out(line);
   const progress = createProgress(shell, progressMode(shell, options.json));
-  const unwatch = sweepRun.watch((event) => progress.event(event));
-  const leave = (): void => void interrupt(sweepRun, cluster, shell);
+  let isStopped = false;
+  const leave = (): void =>
+    void interrupt(sweepRun, cluster, { shell, graceMs: options.drainSeconds * 1_000 });
+  const failures = watchFailures(options.failOnError, ({ failed, settled }) => {
+    isStopped = true;
+    const limit = failLimitText(options.failOnError);
+    shell.say(`stopping: ${failed} of ${settled} tasks failed, more than --fail-on-error ${limit} allows`);
+    leave();
+  });
+  const unwatch = sweepRun.watch((event) => {
+    progress.event(event);
+    failures(event);
+  });
+  lifecycle.lastWords(resumeAdvice(output, shell));
   if (lifecycle.leaving.aborted) leave();
   else lifecycle.leaving.addEventListener("abort", leave, { once: true });
   try {
@@ -203,7 +223,9 @@ async function follow(
     progress.stop();
     return tellEnd(summary, shell, {
       isJson: options.json,
-      failPercentMax: options.failOnError,
+      failLimit: options.failOnError,
+      isStopped,
+      failed: summary.tasks.failed === 0 ? [] : await failedTasks(output, FAILED_SHOWN_MAX),
       output,
       isResumableHere: true,
     });
@@ -227,11 +249,15 @@ function openingLines(sweepRun: SweepRun, plan: Plan, { hosts }: EmbeddedCluster
 }
 
 /** Finishes what runs, within the grace, and closes the journal; the run stays resumable. */
-async function interrupt(sweepRun: SweepRun, cluster: EmbeddedCluster, shell: Shell): Promise<void> {
-  shell.say("leaving: what runs may finish; Ctrl-C again leaves at once");
+async function interrupt(
+  sweepRun: SweepRun,
+  cluster: EmbeddedCluster,
+  { shell, graceMs }: { readonly shell: Shell; readonly graceMs: number },
+): Promise<void> {
+  shell.say(`leaving: what runs may finish for ${graceMs / 1_000} s; Ctrl-C again leaves at once`);
   try {
     sweepRun.pause();
-    await cluster.drain(DRAIN_GRACE_MS);
+    await cluster.drain(graceMs);
   } catch (error) {
     shell.say(`draining failed: ${messageOf(error)}`);
   } finally {

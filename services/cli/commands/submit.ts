@@ -2,7 +2,7 @@
 import type { Command } from "commander";
 import { EXIT } from "../exit-status.ts";
 import { loadSweep } from "../load-sweep.ts";
-import { coordinatorOption, jsonOption, percent, setOption, tokenOption } from "../options.ts";
+import { coordinatorOption, failOnErrorOption, jsonOption, setOption, tokenOption } from "../options.ts";
 import { type Shell, quoteArgument } from "../shell.ts";
 import { withSweeps } from "../sweeps.ts";
 import { type WatchOptions, watchSweep } from "./watch.ts";
@@ -23,12 +23,7 @@ export function submitCommand(program: Command, shell: Shell, exit: (status: num
     .addOption(setOption())
     .option("--watch", "follow it to its end", false)
     .option("--skip-invalid", "leave out problems that are not valid", false)
-    .option(
-      "--fail-on-error <percent>",
-      "with --watch: tasks that may fail before the exit status is 2",
-      percent,
-      100,
-    )
+    .addOption(failOnErrorOption())
     .addOption(jsonOption())
     .action(async (path: string, options: SubmitOptions) => exit(await submit(path, options, shell)));
 }

@@ -8,6 +8,7 @@ import { createLink, exposeMetrics, openLanes, runDaemon, untilLeaving } from ".
 import { EXIT } from "../exit-status.ts";
 import {
   coordinatorOption,
+  drainOption,
   metricsOption,
   prefixOption,
   redisOption,
@@ -16,7 +17,7 @@ import {
 } from "../options.ts";
 import type { Shell } from "../shell.ts";
 
-const DRAIN_GRACE_MS = 20_000;
+const DRAIN_SECONDS = 20;
 /** Jobs in hand for each thread: enough that a thread does not idle while a report is on its way. */
 const JOBS_PER_THREAD = 4;
 
@@ -28,6 +29,7 @@ interface VerifierOptions {
   readonly prefix: string;
   readonly metrics?: string;
   readonly tokenEnv: string;
+  readonly drainSeconds: number;
   readonly allowCommands: boolean;
 }
 
@@ -42,6 +44,7 @@ export function verifierCommand(program: Command, shell: Shell, exit: (status: n
       false,
     )
     .option("--id <name>", "unique name of the worker (default: machine and process)")
+    .addOption(drainOption(DRAIN_SECONDS))
     .addOption(coordinatorOption())
     .addOption(redisOption())
     .addOption(prefixOption())
@@ -54,7 +57,7 @@ function verify(options: VerifierOptions, shell: Shell): Promise<number> {
   const id =
     options.id ??
     `${hostname()}-verifier-${shell.process.pid}`.replaceAll(/[^A-Za-z0-9._-]/g, "-").slice(-64);
-  return runDaemon(shell, { name: id }, async (daemon) => {
+  return runDaemon(shell, { name: id, drainSeconds: options.drainSeconds }, async (daemon) => {
     const { lifecycle, log } = daemon;
     const created = await createVerifierPool({
       clock: shell.clock,
@@ -74,7 +77,8 @@ function verify(options: VerifierOptions, shell: Shell): Promise<number> {
     shell.say(`verifier ${id} serves ${pool.kinds.join(", ")} to ${options.coordinator}`);
     for (const line of withheldLines(pool.withheld)) shell.say(`verifier ${id} ${line}`);
     await untilLeaving(lifecycle.leaving);
-    await worker.drain(DRAIN_GRACE_MS);
+    await worker.drain(options.drainSeconds * 1_000);
+    shell.say(`verifier ${id} has left; what it had not finished is asked again elsewhere`);
     return EXIT.settled;
   });
 }

@@ -6,7 +6,8 @@ import { createLifecycle } from "../../runtime/lifecycle.ts";
 import { silentLog } from "../../runtime/log.ts";
 import { EXIT } from "../exit-status.ts";
 import { tellEnd } from "../follow.ts";
-import { coordinatorOption, jsonOption, percent, tokenOption } from "../options.ts";
+import type { FailLimit } from "../fail-limit.ts";
+import { coordinatorOption, failOnErrorOption, jsonOption, tokenOption } from "../options.ts";
 import { createProgress, progressMode } from "../progress.ts";
 import { type Shell, quoteArgument } from "../shell.ts";
 import type { SweepClient } from "../sweep-client.ts";
@@ -14,7 +15,7 @@ import { type ClientOptions, withSweeps } from "../sweeps.ts";
 
 export interface WatchOptions extends ClientOptions {
   readonly json: boolean;
-  readonly failOnError: number;
+  readonly failOnError: FailLimit;
 }
 
 export function watchCommand(program: Command, shell: Shell, exit: (status: number) => void): void {
@@ -25,7 +26,7 @@ export function watchCommand(program: Command, shell: Shell, exit: (status: numb
     .addOption(coordinatorOption())
     .addOption(tokenOption())
     .addOption(jsonOption())
-    .option("--fail-on-error <percent>", "tasks that may fail before the exit status is 2", percent, 100)
+    .addOption(failOnErrorOption())
     .action(async (id: string, options: WatchOptions) => {
       exit(await withSweeps(shell, options, (sweeps) => watchSweep(sweeps, id, { options, shell })));
     });
@@ -61,7 +62,7 @@ export async function watchSweep(
   if (summary !== null) {
     return tellEnd(summary, shell, {
       isJson: options.json,
-      failPercentMax: options.failOnError,
+      failLimit: options.failOnError,
       output,
       isResumableHere: false,
     });

@@ -15,6 +15,7 @@ import { type Daemon, createLink, exposeMetrics, openLanes, runDaemon, untilLeav
 import { EXIT } from "../exit-status.ts";
 import {
   coordinatorOption,
+  drainOption,
   duration,
   metricsOption,
   prefixOption,
@@ -28,7 +29,7 @@ import type { Shell } from "../shell.ts";
 import { SHIPPED_MODEL_PATH } from "../version.ts";
 
 /** What runs when the worker is told to leave may finish for so long. */
-const DRAIN_GRACE_MS = 20_000;
+const DRAIN_SECONDS = 20;
 
 interface WorkerOptions {
   readonly engine: string;
@@ -56,6 +57,7 @@ interface WorkerOptions {
   readonly prefix: string;
   readonly metrics?: string;
   readonly tokenEnv: string;
+  readonly drainSeconds: number;
 }
 
 export function workerCommand(program: Command, shell: Shell, exit: (status: number) => void): void {
@@ -99,6 +101,7 @@ export function workerCommand(program: Command, shell: Shell, exit: (status: num
         .default(600_000, "10m"),
     )
     .option("--id <name>", "unique name of the worker and its host (default: machine, engine, process)")
+    .addOption(drainOption(DRAIN_SECONDS))
     .addOption(coordinatorOption())
     .addOption(redisOption())
     .addOption(prefixOption())
@@ -109,7 +112,9 @@ export function workerCommand(program: Command, shell: Shell, exit: (status: num
 
 function work(options: WorkerOptions, shell: Shell): Promise<number> {
   const spec = hostOf(options, shell);
-  return runDaemon(shell, { name: spec.id }, (daemon) => serveHost(daemon, spec, { options, shell }));
+  return runDaemon(shell, { name: spec.id, drainSeconds: options.drainSeconds }, (daemon) =>
+    serveHost(daemon, spec, { options, shell }),
+  );
 }
 
 async function serveHost(
@@ -146,7 +151,8 @@ async function serveHost(
   shell.say(`worker ${spec.id} serves "${worker.host.model}" to ${options.coordinator}`);
   const lost = await Promise.race([worker.ended, untilLeaving(lifecycle.leaving).then(() => null)]);
   if (lost !== null) throw lost;
-  await worker.drain(DRAIN_GRACE_MS);
+  await worker.drain(options.drainSeconds * 1_000);
+  shell.say(`worker ${spec.id} has left; what it had not finished is asked again elsewhere`);
   return EXIT.settled;
 }
 

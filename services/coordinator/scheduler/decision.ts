@@ -3,9 +3,9 @@ import type { Candidate } from "./placement.ts";
 
 /**
  * `placed`: a tree got its home host. `moved`: it got another one. `sent`: asks went to the tree's home. `lent`: asks went to
- * another host, the tree stays. `hedged`: an ask that is on its way to one host went to another one too.
+ * another host, the tree stays. `hedged`: an ask that is on its way to one host went to another one too. `retried`: an ask that failed at one host goes to another.
  */
-export type DecisionKind = "placed" | "moved" | "sent" | "lent" | "hedged";
+export type DecisionKind = "placed" | "moved" | "sent" | "lent" | "hedged" | "retried";
 
 export type Reason =
   /** The host that can begin soonest. */
@@ -21,7 +21,9 @@ export type Reason =
   /** The host ran dry, and computing the path there costs less than waiting at home. */
   | "host-dry"
   /** The ask waits much longer at its host than its like take elsewhere, or its host does not answer; this one has room. */
-  | "host-slow";
+  | "host-slow"
+  /** The ask failed at the host that had it. */
+  | "host-failed";
 
 export interface Decision {
   readonly kind: DecisionKind;
@@ -40,6 +42,6 @@ export interface Decision {
   /** Tokens of the host's KV cache that are in use, and there are; null: unknown. */
   readonly pinnedTokens: number;
   readonly kvCapacityTokens: number | null;
-  /** Best first, at most three; of `placed`, `moved`, `lent` and `hedged`. */
+  /** Best first, at most three; of `placed`, `moved`, `lent`, `hedged` and `retried`. */
   readonly considered: readonly Candidate[];
 }

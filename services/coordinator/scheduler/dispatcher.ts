@@ -26,6 +26,8 @@ export interface DispatchLimits extends FeederLimits, SchedulerLimits {
   readonly rescueMs: number;
   /** How often one job is added again before its asks are lost. */
   readonly rescuesMax: number;
+  /** A host that does not answer for so long is drained: what it holds goes elsewhere, and its trees with it. */
+  readonly downMs: number;
   /** Worker is forgotten when it was not heard from for so long. */
   readonly leaseMs: number;
 }
@@ -38,13 +40,14 @@ export const DEFAULT_DISPATCH_LIMITS: DispatchLimits = {
   verifierDepthFactor: 8,
   rescueMs: 5_000,
   rescuesMax: 8,
+  downMs: 5_000,
   leaseMs: 15_000,
 };
 
 /** Whoever dispatched a job. */
 export interface JobOwner {
-  /** These asks of the job are in no lane any more: ask again, elsewhere. */
-  returned(job: Job, asks: readonly string[]): void;
+  /** These asks of the job are in no lane any more: ask again, elsewhere. `isLost`: nobody knows what became of its host or worker. */
+  returned(job: Job, asks: readonly string[], isLost: boolean): void;
   /** The lane lost the job more often than anybody would believe. */
   givenUp(job: Job, asks: readonly string[], why: string): void;
 }
@@ -70,6 +73,8 @@ interface LaneState {
   readonly jobs: Set<string>;
   outstanding: number;
   isReady: boolean;
+  /** Runs while its host does not answer. */
+  down: Timer | null;
 }
 
 export class Dispatcher {
@@ -134,26 +139,49 @@ export class Dispatcher {
       this.scheduler.signalled(state.host, signals);
       if (wasUp !== signals.isUp)
         this.#onTrouble(`host ${state.host} ${signals.isUp ? "answers again" : "does not answer"}`);
+      if (signals.isUp) {
+        state.down?.cancel();
+        state.down = null;
+      } else {
+        // In a cluster of one process what the host holds may be all that is left to wait for.
+        const drain = (): void => this.#drain(state);
+        state.down ??= this.#clock.after(this.#limits.downMs, drain, { keepAlive: true });
+      }
       this.#onRoom();
     }
   }
 
-  /** A worker is gone. A host without a worker is gone too: its lane is emptied and its jobs go back. */
-  leave(workerId: string): void {
+  /** A worker is gone. A host without a worker is gone too: its lane is emptied and its jobs go back. @param isLost It said no goodbye. */
+  leave(workerId: string, isLost: boolean): void {
     for (const state of this.#states.values()) {
       if (!state.workers.delete(workerId) || state.workers.size > 0 || state.host === null) continue;
       this.#log.warn({ host: state.host, jobs: state.jobs.size }, "host_gone");
       if (state.jobs.size > 0)
         this.#onTrouble(`host ${state.host} is gone; ${state.jobs.size} jobs go elsewhere`);
       state.isReady = false;
+      state.down?.cancel();
       this.#states.delete(state.name);
       this.scheduler.leave(state.host);
       this.gpus.leave(state.host);
       state.feeder.clear();
       void state.feeder.close();
       void this.#evacuate(state);
-      this.#giveBack(state);
+      this.#giveBack(state, isLost);
     }
+    this.#onRoom();
+  }
+
+  /** A host that does not answer, while its worker is there: what it held goes elsewhere; it is served again once it answers. */
+  #drain(state: LaneState): void {
+    if (state.host === null || this.#states.get(state.name) !== state) return;
+    this.#log.warn({ host: state.host, jobs: state.jobs.size }, "host_drained");
+    if (state.jobs.size > 0)
+      this.#onTrouble(`host ${state.host} does not answer; ${state.jobs.size} jobs go elsewhere`);
+    state.isReady = false;
+    this.scheduler.drained(state.host);
+    state.feeder.clear();
+    void this.#makeReady(state);
+    this.#giveBack(state, true);
     this.#onRoom();
   }
 
@@ -225,6 +253,7 @@ export class Dispatcher {
   async close(): Promise<void> {
     this.#isClosed = true;
     this.#rescue?.cancel();
+    for (const state of this.#states.values()) state.down?.cancel();
     await Promise.all([...this.#states.values()].map((state) => state.feeder.close()));
   }
 
@@ -249,6 +278,7 @@ export class Dispatcher {
         jobs: new Set(),
         outstanding: 0,
         isReady: false,
+        down: null,
       };
       this.#states.set(name, state);
       void this.#makeReady(state);
@@ -287,11 +317,11 @@ export class Dispatcher {
     }
   }
 
-  #giveBack(state: LaneState): void {
+  #giveBack(state: LaneState, isLost: boolean): void {
     for (const id of state.jobs) {
       const entry = this.#jobs.get(id);
       this.#jobs.delete(id);
-      if (entry !== undefined) entry.owner.returned(entry.job, [...entry.outstanding]);
+      if (entry !== undefined) entry.owner.returned(entry.job, [...entry.outstanding], isLost);
     }
     state.jobs.clear();
     state.outstanding = 0;

@@ -1,5 +1,6 @@
 /** What the scheduler keeps of one host and of one tree, and the line of trees that wait at a host. */
 import type { HostFacts } from "../../link/link.ts";
+import { isFit, type PlacementNeeds } from "./placement.ts";
 import type { NodeRef } from "./prefix-tree.ts";
 import type { Tree } from "./tree.ts";
 
@@ -94,4 +95,21 @@ export class HostState implements HostLoad {
     }
     return low;
   }
+}
+
+/** An ask on its way to a host. */
+export interface Flight {
+  readonly state: TreeState;
+  readonly host: HostState;
+  readonly node: NodeRef;
+  /** Of the path, tokens that the host should hold. */
+  readonly cachedTokens: number;
+  readonly tokens: number;
+  /** What it added to the tokens in use. */
+  readonly pinned: number;
+}
+
+/** Whether anything may go to it now. */
+export function canTake(host: HostState, needs: PlacementNeeds): boolean {
+  return host.isReady && host.isUp && isFit(host.facts, needs);
 }

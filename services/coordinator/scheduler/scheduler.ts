@@ -13,7 +13,7 @@
 import type { HostFacts, HostSignals } from "../../link/link.ts";
 import { Admission, type AdmissionLimits, DEFAULT_ADMISSION_LIMITS } from "./admission.ts";
 import type { Decision, DecisionKind, Reason } from "./decision.ts";
-import { type HostLoad, HostState, TreeState } from "./host-state.ts";
+import { canTake, type Flight, type HostLoad, HostState, TreeState } from "./host-state.ts";
 import { Outlook } from "./outlook.ts";
 import { type Candidate, isFit, type PlacementNeeds, rank } from "./placement.ts";
 import { type NodeRef, type Output, type PathPiece, PrefixTree } from "./prefix-tree.ts";
@@ -35,17 +35,6 @@ export const DEFAULT_SCHEDULER_LIMITS: SchedulerLimits = {
 
 /** Hosts named in a decision. */
 const CONSIDERED_MAX = 3;
-
-interface Flight {
-  readonly state: TreeState;
-  readonly host: HostState;
-  readonly node: NodeRef;
-  /** Of the path, tokens that the host should hold. */
-  readonly cachedTokens: number;
-  readonly tokens: number;
-  /** What it added to the tokens in use. */
-  readonly pinned: number;
-}
 
 export class Scheduler {
   readonly #limits: SchedulerLimits;
@@ -91,8 +80,7 @@ export class Scheduler {
     if (host === undefined) return;
     this.#hosts.delete(hostId);
     for (const set of [this.#stirred, this.#dry, this.#crowded]) set.delete(host);
-    for (const [key, flight] of this.#flights)
-      if (flight.host === host) this.#forgetFlight(key, flight, null);
+    this.#forgetFlights(host);
     this.#prefixes.removeHost(hostId);
     this.#rehouse([...host.trees]);
   }
@@ -109,6 +97,16 @@ export class Scheduler {
     if (isBack) this.#offer(host);
     // Those that run there stay: what they made lies there, and the host may come back.
     if (isLost) this.#rehouse([...host.trees].filter(({ inFlight }) => inFlight === 0));
+  }
+
+  /** It did not answer for long: as if it had left, but that it may be `ready` again. */
+  drained(hostId: string): void {
+    const host = this.#hosts.get(hostId);
+    if (host === undefined) return;
+    host.isReady = false;
+    this.#forgetFlights(host);
+    this.#prefixes.forget(hostId);
+    this.#rehouse([...host.trees]);
   }
 
   /** Whether `owner` has tasks that are not open yet: while anybody has, trees are not spread over more hosts than theirs. */
@@ -188,15 +186,30 @@ export class Scheduler {
     const free = [...this.#hosts.values()].filter(
       (host) => host !== flight.host && host.waiting === 0 && this.#hasRoom(host, state, node),
     );
-    const considered = rank(
-      free.map((host) => this.#outlook.candidate(host, state, node)),
-      CONSIDERED_MAX,
-    );
+    return this.#sendAgain(flight, { kind: "hedged", reason: "host-slow", to: free }, send);
+  }
+
+  /** Another host for an ask that failed where it is, whatever room that has: not one of `avoided`. @returns Whether there is one. */
+  retry(key: string, avoided: readonly string[], send: (decision: Decision) => Leaf | null): boolean {
+    const flight = this.#flights.get(key);
+    if (flight === undefined) return false;
+    const { needs } = flight.state.tree;
+    const to = [...this.#hosts.values()].filter((host) => canTake(host, needs) && !avoided.includes(host.id));
+    return this.#sendAgain(flight, { kind: "retried", reason: "host-failed", to }, send);
+  }
+
+  /** To the best of these hosts, if there is any, an ask that has been sent before. */
+  #sendAgain(
+    { state, node }: Flight,
+    why: Pick<Decision, "kind" | "reason"> & { readonly to: readonly HostState[] },
+    send: (decision: Decision) => Leaf | null,
+  ): boolean {
+    const candidates = why.to.map((host) => this.#outlook.candidate(host, state, node));
+    const considered = rank(candidates, CONSIDERED_MAX);
     const host = this.#hosts.get(considered[0]?.host ?? "");
     if (host === undefined) return false;
     const room = host.concurrency - host.inFlight;
-    const how = { kind: "hedged", reason: "host-slow", host, node, room, considered } as const;
-    const leaf = send(this.#decision(state, how));
+    const leaf = send(this.#decision(state, { ...why, node, host, room, considered }));
     if (leaf !== null) this.#launch(state, host, leaf);
     return leaf !== null;
   }
@@ -295,6 +308,11 @@ export class Scheduler {
     state.widest = Math.max(state.widest, state.pinned);
     this.#outlook.habits.grown(state.tree.kind, state.widest);
     this.#flights.set(key, { state, host, node, cachedTokens, tokens, pinned });
+  }
+
+  #forgetFlights(host: HostState): void {
+    for (const [key, flight] of this.#flights)
+      if (flight.host === host) this.#forgetFlight(key, flight, null);
   }
 
   #forgetFlight(key: string, { state, host, node, tokens, pinned }: Flight, output: Output | null): void {
@@ -469,10 +487,6 @@ export class Scheduler {
 }
 
 /** Whether it could be given what needs this now. */
-function canTake(host: HostState, needs: PlacementNeeds): boolean {
-  return host.isReady && host.isUp && isFit(host.facts, needs);
-}
-
 function mark<T>(set: Set<T>, each: T, isIn: boolean): void {
   if (isIn) set.add(each);
   else set.delete(each);

@@ -75,6 +75,7 @@ export function statusToWire(status: SweepStatus): MessageInitShape<typeof Sweep
       failures: status.failures,
       elapsedMs: status.elapsed_ms,
     }),
+    failuresByReason: wholes(status.failures_by_reason),
     output: status.output,
   };
 }
@@ -104,6 +105,7 @@ export function statusFromWire(wire: WireStatus | undefined): SweepStatus {
       failures: wire.failures,
       elapsed_ms: wire.elapsedMs,
     }),
+    failures_by_reason: numbers(wire.failuresByReason),
     output: wire.output,
   };
 }

@@ -1,0 +1,56 @@
+/** How many tasks may fail: `--fail-on-error`. */
+import { InvalidArgumentError } from "commander";
+import type { SweepEvent } from "../coordinator/status.ts";
+
+/** A share of the tasks in percent, or a number of them. */
+export type FailLimit =
+  | { readonly kind: "share"; readonly percent: number }
+  | { readonly kind: "count"; readonly count: number };
+
+export const NO_FAIL_LIMIT: FailLimit = { kind: "share", percent: 100 };
+
+/** A share is not judged before so many tasks have settled: the first that fails is no third of a sweep. */
+export const FAIL_TASKS_MIN = 20;
+
+/** `5%`, `0.5%`: a share. `5`: so many. */
+export function parseFailLimit(text: string): FailLimit {
+  const value = Number(text.replace(/%$/, ""));
+  if (text.endsWith("%") && text !== "%" && value >= 0 && value <= 100)
+    return { kind: "share", percent: value };
+  if (/^\d+$/.test(text)) return { kind: "count", count: value };
+  throw new InvalidArgumentError(
+    'Expected a share of the tasks such as "5%", or a number of them such as "5".',
+  );
+}
+
+export function failLimitText(limit: FailLimit): string {
+  return limit.kind === "share" ? `${limit.percent}%` : String(limit.count);
+}
+
+/** Whether more failed than may. */
+export function isPast(
+  limit: FailLimit,
+  tasks: { readonly failed: number; readonly total: number },
+): boolean {
+  if (limit.kind === "count") return tasks.failed > limit.count;
+  return tasks.total > 0 && (tasks.failed / tasks.total) * 100 > limit.percent;
+}
+
+/**
+ * Watches a sweep as it runs, from here on: what failed in an earlier attempt at the run stops no later one.
+ * @param onPast Called once, when more tasks have failed than may.
+ */
+export function watchFailures(
+  limit: FailLimit,
+  onPast: (tasks: { readonly failed: number; readonly settled: number }) => void,
+): (event: SweepEvent) => void {
+  let [failed, settled, isTold] = [0, 0, false];
+  return (event) => {
+    if (event.kind !== "task") return;
+    settled += 1;
+    failed += Number(event.state === "failed");
+    if (isTold || (limit.kind === "share" && settled < FAIL_TASKS_MIN)) return;
+    isTold = isPast(limit, { failed, total: settled });
+    if (isTold) onPast({ failed, settled });
+  };
+}
