@@ -53,8 +53,9 @@ export class AppendFile {
 
   /**
    * Opens or creates the file and cuts it to `truncateTo` bytes when that is given. `endsLine`: where a crash cut its last line short,
-   * that line is ended, so that what follows stands on lines of its own. `confirm`: asked after each sync, before its appends
-   * resolve; where it rejects the file has failed, with its reason.
+   * that line is ended, so that what follows stands on lines of its own. `confirmCut`: asked before the file is cut; where it rejects
+   * the file is not touched. `confirm`: asked after each sync, before its appends resolve; where it rejects the file has failed,
+   * with its reason.
    */
   static async open(
     path: string,
@@ -62,6 +63,7 @@ export class AppendFile {
       readonly truncateTo?: number;
       readonly endsLine?: boolean;
       readonly disk?: Disk;
+      readonly confirmCut?: () => Promise<void>;
       readonly confirm?: () => Promise<void>;
     } = {},
   ): Promise<AppendFile> {
@@ -79,8 +81,14 @@ export class AppendFile {
         `${path}: expected at least ${options.truncateTo} bytes (the journal says so), found ${size}`,
       );
     }
-    await opened.truncate(options.truncateTo);
-    await opened.sync();
+    try {
+      await options.confirmCut?.();
+      await opened.truncate(options.truncateTo);
+      await opened.sync();
+    } catch (error) {
+      await opened.close();
+      throw error;
+    }
     return new AppendFile(path, opened, options.truncateTo, options.confirm);
   }
 

@@ -105,6 +105,11 @@ export class Journal {
     await this.#file.append(encodeLine(entry));
   }
 
+  /** Rejects with "aborted" where another process has taken the run over. */
+  confirm(): Promise<void> {
+    return assertNotFollowed(this.#place, this.#number);
+  }
+
   async close(): Promise<void> {
     await this.#rotation;
     await this.#file.close();

@@ -115,6 +115,14 @@ export async function hashRunProblems(path: string, disk: Disk = systemDisk): Pr
   return { count, sha256: hash.digest("hex") };
 }
 
+export interface RowsOptions {
+  readonly disk?: Disk;
+  /** Somebody may still append to the files: they are copied, so that he appends to none of ours. */
+  readonly isFenced?: boolean;
+  /** Asked right before a file is replaced or cut: rejects where the run is another's by now, and the files are his. */
+  readonly confirm?: () => Promise<void>;
+}
+
 /** The rows of a run. Both files end where the last settled entry of the journal says. */
 export class Rows {
   readonly #rollouts: AppendFile;
@@ -125,19 +133,20 @@ export class Rows {
     this.#results = results;
   }
 
-  /** @param options `isFenced`: somebody may still append to the files; they are copied, so that he appends to none of ours. */
   static async open(
     path: string,
     ends: { readonly rolloutsEnd: number; readonly resultsEnd: number },
-    { disk = systemDisk, isFenced = false }: { readonly disk?: Disk; readonly isFenced?: boolean } = {},
+    { disk = systemDisk, isFenced = false, confirm = async () => undefined }: RowsOptions = {},
   ): Promise<Rows> {
     if (isFenced) {
-      await renewFile(disk, join(path, RUN_FILES.rollouts), ends.rolloutsEnd);
-      await renewFile(disk, join(path, RUN_FILES.results), ends.resultsEnd);
+      const renew = (name: string, end: number): Promise<void> =>
+        renewFile(join(path, name), end, { disk, confirm });
+      await renew(RUN_FILES.rollouts, ends.rolloutsEnd);
+      await renew(RUN_FILES.results, ends.resultsEnd);
       await disk.syncDirectory(path);
     }
     const open = (name: string, truncateTo: number): Promise<AppendFile> =>
-      AppendFile.open(join(path, name), { truncateTo, disk });
+      AppendFile.open(join(path, name), { truncateTo, disk, confirmCut: confirm });
     const rollouts = await open(RUN_FILES.rollouts, ends.rolloutsEnd);
     return new Rows(rollouts, await open(RUN_FILES.results, ends.resultsEnd));
   }
@@ -160,7 +169,11 @@ export class Rows {
 }
 
 /** Puts the first `end` bytes of a file in its place, as another file: who holds the old one open writes nowhere. */
-async function renewFile(disk: Disk, path: string, end: number): Promise<void> {
+async function renewFile(
+  path: string,
+  end: number,
+  { disk, confirm }: { readonly disk: Disk; readonly confirm: () => Promise<void> },
+): Promise<void> {
   if (!(await disk.exists(path))) return;
   const partial = `${path}.partial-${randomUUID()}`;
   const file = await disk.append(partial, { isNew: true });
@@ -175,6 +188,12 @@ async function renewFile(disk: Disk, path: string, end: number): Promise<void> {
     await file.sync();
   } finally {
     await file.close();
+  }
+  try {
+    await confirm();
+  } catch (error) {
+    await disk.remove(partial);
+    throw error;
   }
   await disk.rename(partial, path);
 }

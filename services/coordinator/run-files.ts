@@ -77,7 +77,11 @@ export class RunFiles {
       const { journal, header, tornBytes } = reopened;
       checkHeader(headerOf(sweep, problems), header, directory);
       if (tornBytes > 0) log.warn({ output: directory, bytes: tornBytes }, "journal_tail_cut");
-      const rows = await Rows.open(directory, past, { disk, isFenced: !held.isPriorGone });
+      const rows = await Rows.open(directory, past, {
+        disk,
+        isFenced: !held.isPriorGone,
+        confirm: () => journal.confirm(),
+      });
       const metrics = await AppendFile.open(join(directory, RUN_FILES.metrics), { endsLine: true, disk });
       const decisions = await AppendFile.open(join(directory, RUN_FILES.decisions), { endsLine: true, disk });
       const files = new RunFiles({

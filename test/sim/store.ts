@@ -71,13 +71,15 @@ export class SimulatedStore {
             concurrency,
             handle: (delivery) => (life.isDead ? new Promise(() => undefined) : options.handle(delivery)),
           });
-        let consumer = begin();
+        let consumer: LaneConsumer | null = begin();
         // Nobody renews the locks of one that is dead or stopped: after a while its jobs are others'.
         const giveUp = (): void => {
           const left = consumer;
+          if (left === null) return;
           this.#options.time.after(DEFAULT_LANE_LIMITS.lockMs, () => {
-            if (life.isDead) return void left.drain(0);
-            if (!life.isStopped || left !== consumer) return;
+            const isLost = life.isDead || life.isStopped;
+            if (!isLost || left !== consumer) return;
+            consumer = null;
             void left.drain(0);
             life.onWake(() => (consumer = begin()));
           });
@@ -87,9 +89,9 @@ export class SimulatedStore {
         return {
           setConcurrency: (next) => {
             concurrency = next;
-            consumer.setConcurrency(next);
+            consumer?.setConcurrency(next);
           },
-          drain: (graceMs) => consumer.drain(graceMs),
+          drain: async (graceMs) => consumer?.drain(graceMs),
         };
       },
       ping: () => command(() => lanes.ping()),

@@ -139,6 +139,7 @@ export class Life {
   }
 
   wake(): void {
+    if (this.#isDead) return;
     const held = this.#held ?? [];
     this.#held = null;
     for (const tell of this.#onWake.splice(0)) tell();

@@ -33,6 +33,7 @@ import { Wire } from "./wire.ts";
 export const SETTLED_MS_MAX = 30 * 60_000;
 /** Steps that a world takes at most: more is a loop that no time passes in. */
 const STEPS_MAX = 400_000;
+const UUID = /[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}/g;
 
 /** Attempts may run out, and a strategy that counts tokens believes what a host says of them. */
 const CHANGES_ROWS: ReadonlySet<Fault> = new Set([
@@ -174,7 +175,8 @@ class World {
   }
 
   #say(what: string): void {
-    this.#trace.add(this.time.nowMs, what);
+    // The names of partial files are drawn anew in each run.
+    this.#trace.add(this.time.nowMs, what.replaceAll(UUID, "*"));
   }
 
   /** A check throws inside of production code, which may catch it: it is kept, and ends the world. */
@@ -302,7 +304,10 @@ class World {
     this.#run = null;
     for (const { wire } of this.#parts) wire?.coordinatorGone();
     this.#life = new Life(`coordinator-${Math.round(this.time.nowMs)}`, this.time);
-    this.time.after(downMs, () => this.#startCoordinator());
+    const life = this.#life;
+    this.time.after(downMs, () => {
+      if (life === this.#life) this.#startCoordinator();
+    });
   }
 
   /** As on SIGTERM: it closes, and is started again. */
@@ -361,9 +366,10 @@ class World {
   }
 
   #startPart(part: Part, afterMs: number): void {
+    const { life } = part;
     this.time.after(afterMs, () => {
-      this.#say(`${part.life.name} starts`);
-      const { life } = part;
+      if (life !== part.life) return;
+      this.#say(`${life.name} starts`);
       part.start(part).catch((error: unknown) => {
         if (!life.isDead) this.#diePart(part, `does not start: ${messageOf(error)}`, 1_000);
       });
