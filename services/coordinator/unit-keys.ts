@@ -1,5 +1,5 @@
 /** What the units of a budget are called in files, and how they are counted there. */
-import { type Unit, UNITS } from "./amount.ts";
+import { type Amount, eachUnit, type Unit, UNITS } from "./amount.ts";
 import { USD_MICROS } from "./prices.ts";
 
 export const UNIT_KEYS = {
@@ -30,6 +30,11 @@ export function amountsIn<T extends number | null>(amounts: Readonly<Record<Unit
       return [UNIT_KEYS[unit], amount === null ? null : toFileUnits(unit, amount)];
     }),
   ) as Record<UnitKey, T>;
+}
+
+/** What `amountsIn` wrote, read back. */
+export function amountOf(keys: Readonly<Record<UnitKey, number>>): Amount {
+  return eachUnit((unit) => fromFileUnits(unit, keys[UNIT_KEYS[unit]]));
 }
 
 /** The same for what a sweep as a whole uses. */

@@ -49,6 +49,8 @@ const usage = z.object({
   flops: later,
 });
 
+const charge = z.number().min(0);
+
 /** A line of `results.jsonl`. */
 const resultSchema = placeSchema.extend({
   state: z.enum(["completed", "exhausted", "failed", "cancelled"]),
@@ -58,6 +60,15 @@ const resultSchema = placeSchema.extend({
   selection: z.string().nullable(),
   candidate: z.string().nullable(),
   usage,
+  charged: z
+    .object({
+      rollouts: charge,
+      completion_tokens: charge,
+      total_tokens: charge,
+      verifier_tokens: charge,
+      usd: charge,
+    })
+    .nullish(),
 });
 
 export type RowPlace = z.output<typeof placeSchema>;

@@ -10,6 +10,7 @@ import type { Arm } from "../sweep.ts";
 import type { TaskTally } from "../tally.ts";
 import { estimateTask } from "../task-estimates.ts";
 import { NOTHING } from "../amount.ts";
+import { amountOf } from "../unit-keys.ts";
 
 /** A candidate's row, and what the new verifier said; null where it could not be asked. */
 export interface Rescored {
@@ -71,8 +72,8 @@ export function rescoreTask(
         seed: deriveSeed(seed, task.id, "estimates"),
       }),
       usage,
-      // To verify again is paid by nobody's budget; what the run had paid is in its own summary.
-      charged: NOTHING,
+      // What the run had paid; to verify again is paid by nobody's budget.
+      charged: task.result.charged ? amountOf(task.result.charged) : NOTHING,
       // Rows do not say it: what hosts had in their caches is not known here (I8).
       uniqueTokens: null,
     },
