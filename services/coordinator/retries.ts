@@ -28,7 +28,10 @@ export class Retries {
       const failedAt = [...(open.failedAt ?? []), host];
       open.failedAt = failedAt;
       if (failedAt.length < hosts && this.#options.send(task, open)) {
-        this.#count(this.#retried, reason, `asked again at another host: ${host}: ${result.message}`);
+        this.#count(this.#retried, reason, {
+          what: "asked again elsewhere after",
+          message: `${host}: ${result.message}`,
+        });
         return true;
       }
     }
@@ -38,7 +41,7 @@ export class Retries {
 
   /** @param reason Its class of failure. */
   lost(reason: string, message: string): void {
-    this.#count(this.#lost, reason, `lost: ${message}`);
+    this.#count(this.#lost, reason, { what: "lost to", message });
   }
 
   /** The worker that may have held it was not heard of any more. @returns Whether it is set aside: it may be what they died of. */
@@ -48,12 +51,14 @@ export class Retries {
   }
 
   /** The first, the tenth, the hundredth of a class is told: what happens often is not told often. */
-  #count(counts: Map<string, number>, reason: string, what: string): void {
+  #count(
+    counts: Map<string, number>,
+    reason: string,
+    { what, message }: { readonly what: string; readonly message: string },
+  ): void {
     const count = (counts.get(reason) ?? 0) + 1;
     counts.set(reason, count);
     if (!Number.isInteger(Math.log10(count))) return;
-    this.#options.notice(
-      `${reason}, ${count === 1 ? "for the first time" : `${count} times so far`}; ${what}`,
-    );
+    this.#options.notice(`${what} ${reason} (${count} so far): ${message}`);
   }
 }

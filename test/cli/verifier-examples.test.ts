@@ -29,12 +29,20 @@ function rows(output: string, file: string): readonly Row[] {
 const results = (output: string): Readonly<Record<string, Row>> =>
   Object.fromEntries(rows(output, "results.jsonl").map((row) => [String(row["task"]), row]));
 
-test("a verifier that cannot be started is told once, while the sweep goes on without verdicts", async () => {
+test("a verifier that cannot be started is told, and what was lost to it, while the sweep goes on without verdicts", async () => {
   const sets = ["--set", `output=${join(place, "missing")}`, "--set", "verifier.command=[/no/such/program]"];
   const { said, out } = await run(ROOT, "run", "examples/command-verifier.yaml", ...sets);
-  expect(said.trim()).toBe(
-    `warning: verifier command: expected to start the program "/no/such/program" in ${ROOT}, found: no such file or directory (ENOENT)`,
-  );
+  const why = `expected to start the program "/no/such/program" in ${ROOT}, found: no such file or directory (ENOENT)`;
+  const [told, first, tenth, ...others] = said.trim().split("\n");
+  expect(told).toBe(`warning: verifier command: ${why}`);
+  for (const [line, count] of [
+    [first, 1],
+    [tenth, 10],
+  ] as const) {
+    expect(line).toContain(`warn: lost to verifier_unavailable (${count} so far): `);
+    expect(line).toContain(why);
+  }
+  expect(others).toEqual([]);
   expect(out).toContain("4 problems x 2 strategies: 8 completed");
 });
 
