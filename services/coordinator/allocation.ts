@@ -33,13 +33,17 @@ export class Allocation {
   readonly #options: AllocationOptions;
   readonly #allotment: Allotment<TaskRun>;
   readonly #guess: Amount;
+  /** The first ordinal behind the development fold; null without one. */
+  readonly #foldEnd: number | null;
 
   constructor(options: AllocationOptions) {
     const { sweep, past, problems, cohortTasksMax } = options;
     this.#options = options;
     this.#guess = guessOf(sweep);
+    const allocator = createAllocator(sweep.allocate, { arms: sweep.arms.map(({ id }) => id), problems });
+    this.#foldEnd = allocator.fold === undefined ? null : allocator.fold * sweep.arms.length;
     this.#allotment = new Allotment({
-      allocator: createAllocator(sweep.allocate, { arms: sweep.arms.map(({ id }) => id), problems }),
+      allocator,
       tasks: problems * sweep.arms.length,
       arms: sweep.arms.length,
       settled: past.settled,
@@ -53,6 +57,7 @@ export class Allocation {
               cohort: past.cohort,
               ended: [...past.cohortTallies].map(([ordinal, tally]) => endedOf(ordinal, tally)),
             },
+      fold: past.fold.filter(({ ordinal }) => !past.cohortTallies.has(ordinal)),
     });
   }
 
@@ -61,6 +66,12 @@ export class Allocation {
     if (this.#allotment.opening === "begin")
       this.#options.note({ kind: "cohort", ...this.#allotment.begin(this.#means) });
     return this.#allotment.opening === "open";
+  }
+
+  /** Whether and for how long the allocator learns from how a task ends. */
+  learnsFrom(ordinal: number): "cohort" | "fold" | null {
+    if (this.#foldEnd === null) return null;
+    return ordinal < this.#foldEnd ? "fold" : "cohort";
   }
 
   opened(task: TaskRun): void {
@@ -135,6 +146,7 @@ function isBelow(
 
 /** What the journal still knows of a task that is settled. */
 function endedOf(ordinal: number, tally: TaskTally): TaskProgress {
+  if (tally.progress !== undefined) return tally.progress;
   const { arm, rollouts, losses, judged, correct, usage } = tally;
   return {
     ordinal,
@@ -149,6 +161,7 @@ function endedOf(ordinal: number, tally: TaskTally): TaskProgress {
     bestScore: null,
     meanScore: null,
     votes: [],
+    verdict: null,
     tokens: usage.completion_tokens,
     isEnded: true,
   };

@@ -1,4 +1,5 @@
 /** What the journal of a run says of its earlier attempts. */
+import type { TaskProgress } from "./allocate/allocator.ts";
 import { CoppiceError } from "../runtime/errors.ts";
 import { JOURNAL_FORMAT } from "./journal-entry.ts";
 import type {
@@ -58,6 +59,8 @@ export class Past {
   /** The last one that began, and the tallies of its tasks that settled. */
   cohort: CohortEntry | null = null;
   readonly cohortTallies = new Map<number, TaskTally>();
+  /** How tasks of the development fold ended. */
+  readonly fold: TaskProgress[] = [];
   readonly elapsed = new Map<number, ElapsedEntry>();
   /** Tasks that were opened and not settled: asks of them may have been with hosts when the last attempt ended. */
   readonly opened = new Set<string>();
@@ -91,6 +94,8 @@ export class Past {
       case "settled":
         this.totals.add(entry.tally);
         this.settled.add(entry.ordinal);
+        if (entry.tally.isOfFold === true && entry.tally.progress !== undefined)
+          this.fold.push(entry.tally.progress);
         if (this.cohort !== null) this.cohortTallies.set(entry.ordinal, entry.tally);
         this.entries.delete(entry.task);
         this.opened.delete(entry.task);
@@ -99,7 +104,8 @@ export class Past {
         this.resultsEnd = entry.resultsEnd;
         return;
       case "cohort":
-        this.cohort = entry;
+        // JSON has no Infinity: a cohort without a ceiling.
+        this.cohort = { ...entry, share: (entry.share as number | null) ?? Infinity };
         this.cohortTallies.clear();
         return;
       case "grant":

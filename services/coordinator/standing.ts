@@ -18,6 +18,7 @@ export interface StandingTask {
   readonly arm: Arm;
   readonly isEnded: boolean;
   readonly isStopped: boolean;
+  readonly selectedVerdict: TaskProgress["verdict"];
 }
 
 export class Standing {
@@ -60,6 +61,7 @@ export class Standing {
       bestScore: this.#bestScore,
       meanScore: this.#scored === 0 ? null : this.#scores / this.#scored,
       votes: this.#leader === null ? [] : [this.#votes.get(this.#leader) ?? 0, this.#second],
+      verdict: task.selectedVerdict,
       isEnded,
     };
   }

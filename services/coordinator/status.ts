@@ -113,7 +113,9 @@ export interface Estimates {
 }
 
 export interface StrategySummary {
+  /** Without those that the allocator passed over in favour of another arm. */
   readonly problems: number;
+  readonly passed_over?: number | undefined;
   readonly solved: number;
   /** Share of problems whose selected answer is correct. */
   readonly accuracy: number;

@@ -402,6 +402,7 @@ export class Run implements SweepRun, JobOwner {
       spentBefore: this.#past.spentBefore(taskId(arm, problem)),
       modelParameters: this.#sweep.modelParameters,
       isReopened,
+      learnedFrom: this.#allocation.learnsFrom(ordinal),
       retain: (segment) => this.#parts.segments.retain(segment),
     });
     this.#tasks.set(task.id, task);

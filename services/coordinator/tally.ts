@@ -1,4 +1,5 @@
 /** What a settled task adds to the totals, and the totals. The journal keeps tallies, so a resumed run sums the same. */
+import type { TaskProgress } from "./allocate/allocator.ts";
 import { EstimateTotals } from "./estimate-totals.ts";
 import type { Arm, Sweep } from "./sweep.ts";
 import type {
@@ -35,6 +36,11 @@ export interface TaskTally {
   /** Candidates with a verdict, and those that are correct: n and c of pass@k. */
   readonly judged: number;
   readonly correct: number;
+  /** The allocator meant it for no work: it counts in no accuracy. Absent: it did not say so. */
+  readonly isPassedOver?: true;
+  /** How it ended, for an allocator that learns from it; and that it is of the development fold. Absent where none does. */
+  readonly progress?: TaskProgress;
+  readonly isOfFold?: true;
   /** Null where its rollouts are no independent samples. */
   readonly estimates: TaskEstimates | null;
   readonly usage: Usage;
@@ -49,6 +55,7 @@ class ArmTotals {
   readonly tasks = { completed: 0, exhausted: 0, failed: 0, cancelled: 0 };
   solved = 0;
   accurate = 0;
+  passedOver = 0;
   rollouts = 0;
   usage: Usage = NO_USAGE;
   charged = NOTHING;
@@ -57,13 +64,16 @@ class ArmTotals {
 
   add(tally: TaskTally): void {
     this.tasks[tally.state] += 1;
-    this.solved += Number(tally.isSolved);
-    this.accurate += Number(tally.isAccurate);
     this.rollouts += tally.rollouts;
+    if (tally.isPassedOver === true) this.passedOver += 1;
+    else {
+      this.solved += Number(tally.isSolved);
+      this.accurate += Number(tally.isAccurate);
+      this.estimates.add(tally);
+    }
     this.usage = addUsage(this.usage, tally.usage);
     this.charged = sumOf(this.charged, tally.charged);
     this.uniqueTokens = addKnown(this.uniqueTokens, tally.uniqueTokens);
-    this.estimates.add(tally);
   }
 
   get settled(): number {
@@ -140,7 +150,8 @@ export class Totals {
 
   #armSummary(arm: Arm): StrategySummary {
     const totals = this.#arms.get(arm.id) ?? new ArmTotals();
-    const { settled, usage } = totals;
+    const { usage, passedOver } = totals;
+    const settled = totals.settled - passedOver;
     const tokens = addKnown(usage.completion_tokens, usage.cancelled_tokens);
     const estimates = totals.estimates.read();
     return {
@@ -155,6 +166,7 @@ export class Totals {
       budget: { given: amountsIn(arm.budget), spent: amountsIn(totals.charged) },
       tokens_per_solved: tokens === null || totals.solved === 0 ? null : tokens / totals.solved,
       tasks: totals.tasks,
+      ...(passedOver === 0 ? {} : { passed_over: passedOver }),
     };
   }
 }

@@ -58,6 +58,8 @@ export interface TaskRunOptions {
   readonly modelParameters: number | null;
   /** An earlier attempt at the run opened it, and nobody can say what was in flight when that ended. */
   readonly isReopened: boolean;
+  /** Whether the allocator learns from how it ends: only while its cohort is open, or always, as of the development fold. */
+  readonly learnedFrom: "cohort" | "fold" | null;
   /** Called once per segment that the task's jobs may name. */
   readonly retain: (segment: Segment) => void;
 }
@@ -93,6 +95,7 @@ export class TaskRun {
   readonly #arrived = new Map<AskId, { readonly open: OpenAsk; readonly entry: AnswerEntry }>();
   readonly #promptBound = new PromptBound();
   readonly #tokens = new UniqueTokens();
+  readonly #learnedFrom: TaskRunOptions["learnedFrom"];
   readonly #spentBefore: ReadonlySet<AskId>;
   #issued = 0;
   #verifications = 0;
@@ -113,6 +116,7 @@ export class TaskRun {
     this.prices = options.prices;
     this.#usage = new TaskUsage(options);
     this.#sweepSeed = options.sweepSeed;
+    this.#learnedFrom = options.learnedFrom;
     this.#spentBefore = options.spentBefore ?? new Set();
     const root = rootPrefix(options.prompt);
     this.segments = new TaskSegments({
@@ -300,6 +304,9 @@ export class TaskRun {
       hedged: this.#hedged,
       judged: judged.length,
       correct,
+      ...(typeof this.#stopped?.reason === "string" ? { isPassedOver: true } : {}),
+      ...(this.#learnedFrom === null ? {} : { progress: this.progress }),
+      ...(this.#learnedFrom === "fold" ? { isOfFold: true } : {}),
       estimates: estimateTask(this.arm.strategy, {
         judged,
         selection: this.#search.outcome?.selection ?? null,

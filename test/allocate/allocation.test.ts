@@ -35,6 +35,7 @@ interface Row {
   readonly state: string;
   readonly verdict: string | null;
   readonly rollouts: number;
+  readonly error: string | null;
 }
 
 async function rows(sweep: Sweep): Promise<readonly Row[]> {
@@ -127,17 +128,53 @@ describe("under a budget", () => {
     expect(Math.min(...all.map(({ rollouts }) => rollouts))).toBeLessThan(64);
   });
 
-  test.each(["agreement", "marginal", "halving"])("%s uses it up and passes it by nothing", async (kind) => {
-    const arms = [arm("self-consistency", { n: 24 }), arm("best-of-n", { n: 24 })];
+  test.each(["agreement", "marginal", "halving", "compute-optimal"])(
+    "%s uses it up and passes it by nothing",
+    async (kind) => {
+      const arms = [arm("self-consistency", { n: 24 }), arm("best-of-n", { n: 24 })];
+      const sweep = await newSweep({
+        arms,
+        budget: { ...NO_BUDGET, rollouts: 150 },
+        allocate: allocate(kind),
+        deterministic: true,
+      });
+      const summary = await run(sweep, 10);
+      expect(summary.budget.spent.rollouts).toBe(150);
+      expect(summary.tasks.completed + summary.tasks.exhausted).toBe(20);
+    },
+  );
+
+  test("compute-optimal gives every task of its fold what a further problem gets, and passes the other arms over", async () => {
     const sweep = await newSweep({
-      arms,
-      budget: { ...NO_BUDGET, rollouts: 150 },
-      allocate: allocate(kind),
+      arms: [arm("best-of-n", { n: 64 }), arm("self-consistency", { n: 64 })],
+      budget: { ...NO_BUDGET, rollouts: 320 },
+      allocate: allocate("compute-optimal", { fold: 0.25, bins: 1, probe: 2 }),
       deterministic: true,
     });
-    const summary = await run(sweep, 10);
-    expect(summary.budget.spent.rollouts).toBe(150);
-    expect(summary.tasks.completed + summary.tasks.exhausted).toBe(20);
+    const summary = await runSums(sweep);
+    const all = await rows(sweep);
+    // 16 problems: 4 under both arms and 12 under one are 20 shares of 16.
+    for (const { rollouts } of all.slice(0, 8)) expect(rollouts).toBe(16);
+    const passed = all.slice(8).filter(({ error }) => error?.startsWith("passed over") === true);
+    expect(passed.length).toBe(12);
+    for (const { rollouts } of passed) expect([0, 2]).toContain(rollouts);
+    expect(summary.budget.spent.rollouts).toBe(320);
+    const arms = Object.values(summary.strategies);
+    expect(arms.map((each) => each.problems).toSorted((a, b) => a - b)).toEqual([4, 16]);
+    expect(arms.reduce((sum, each) => sum + (each.passed_over ?? 0), 0)).toBe(12);
+  });
+
+  test("compute-optimal has its fold first where no ceiling binds, too", async () => {
+    const sweep = await newSweep({
+      arms: [arm("best-of-n", { n: 8 }), arm("self-consistency", { n: 8 })],
+      allocate: allocate("compute-optimal", { difficulty: "verdicts", probe: 4 }),
+    });
+    await runSums(sweep);
+    const all = await rows(sweep);
+    const counts = all.map(({ rollouts }) => rollouts).toSorted((a, b) => a - b);
+    // A fifth of 16 problems is 3: six tasks and thirteen chosen ones in full, thirteen passed over with 0 or their probe.
+    expect(counts.slice(13)).toEqual(Array.from({ length: 19 }, () => 8));
+    expect(Math.max(...counts.slice(0, 13))).toBeLessThanOrEqual(4);
   });
 
   test("of tokens is used up but for less than one rollout, and not passed", async () => {
@@ -174,7 +211,7 @@ describe("a run that is disturbed", () => {
   });
   afterAll(() => cluster.close());
 
-  test.each(["uniform", "stop-on-verified", "marginal"])(
+  test.each(["uniform", "stop-on-verified", "marginal", "compute-optimal"])(
     "under %s grants what an undisturbed one does, on any cluster (I4)",
     async (kind) => {
       const sweep = await newSweep({
@@ -184,7 +221,7 @@ describe("a run that is disturbed", () => {
         deterministic: true,
       });
       const { output } = await newSweep({ arms: sweep.arms });
-      await run({ ...sweep, output }, 12);
+      const undisturbed = await run({ ...sweep, output }, 12);
       let current = await cluster.coordinator.submit(sweep, puzzles(12), RAW);
       for (let round = 0; round < 5; round += 1) {
         await somethingSettled(current);
@@ -192,7 +229,10 @@ describe("a run that is disturbed", () => {
         await current.ended;
         current = await cluster.coordinator.reopen(sweep);
       }
-      expect((await current.ended).budget.spent.rollouts).toBe(330);
+      const { rollouts } = (await current.ended).budget.spent;
+      expect(rollouts).toBe(undisturbed.budget.spent.rollouts);
+      // Arms that were not chosen want nothing more.
+      if (kind !== "compute-optimal") expect(rollouts).toBe(330);
       expect(await rowsOf(sweep.output)).toEqual(await rowsOf(output));
     },
   );

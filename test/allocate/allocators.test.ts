@@ -2,6 +2,7 @@ import { describe, expect, test } from "vitest";
 import { agreement } from "../../services/coordinator/allocate/agreement.ts";
 import type { TaskProgress } from "../../services/coordinator/allocate/allocator.ts";
 import { ALLOCATORS, createAllocator, findAllocator } from "../../services/coordinator/allocate/catalogue.ts";
+import { computeOptimal } from "../../services/coordinator/allocate/compute-optimal.ts";
 import { halving } from "../../services/coordinator/allocate/halving.ts";
 import { marginal, planGreedily } from "../../services/coordinator/allocate/marginal.ts";
 import { shareEqually } from "../../services/coordinator/allocate/shares.ts";
@@ -30,6 +31,7 @@ function task(ordinal: number, given: Partial<TaskProgress> = {}): TaskProgress 
     bestScore: null,
     meanScore: null,
     votes: [],
+    verdict: null,
     tokens: null,
     isEnded: false,
     ...given,
@@ -181,4 +183,93 @@ describe("halving", () => {
 test("an allocator is found by its name only", () => {
   expect(findAllocator("uniform")).toBe(uniform);
   expect(findAllocator("uniforn")).toBe(null);
+});
+
+describe("compute-optimal", () => {
+  const ARMS = ["wide", "deep"];
+  const PARAMETERS = { ...withDefaults(computeOptimal.parameters), fold: 0.4, bins: 2 };
+  /** Of ten problems four are the fold: at its easy ones the first arm is right, at its hard ones the second. */
+  const fold = [0.9, 0.8, 0.1, 0.2].flatMap((rate, problem) =>
+    ARMS.map((arm, i) =>
+      task(problem * 2 + i, {
+        arm,
+        metadata: { rate },
+        meanScore: rate,
+        isEnded: true,
+        wanted: 0,
+        verdict: rate > 0.5 === (arm === "wide") ? "correct" : "incorrect",
+      }),
+    ),
+  );
+  const problemAs = (problem: number, given: Partial<TaskProgress>): readonly TaskProgress[] =>
+    ARMS.map((arm, i) => task(problem * 2 + i, { arm, ...given }));
+  const create = (parameters: Partial<typeof PARAMETERS>): ReturnType<typeof computeOptimal.create> =>
+    computeOptimal.create({ ...PARAMETERS, ...parameters }, { arms: ARMS, problems: 10 });
+
+  test.each([
+    [
+      "what problems say of themselves",
+      "metadata.rate",
+      { metadata: { rate: 0.95 } },
+      { metadata: { rate: 0 } },
+    ],
+    ["the scores of a probe", "score", { meanScore: 0.7 }, { meanScore: 0.15 }],
+  ])(
+    "by %s, each further problem runs under the arm that was best in its bin alone",
+    (_, difficulty, easy, hard) => {
+      const allocator = create({ difficulty });
+      const round = { tasks: [...problemAs(4, easy), ...problemAs(5, hard)], ended: fold, rollouts: 20 };
+      const passed = allocator.passOver?.(round);
+      expect([...(passed ?? [])]).toEqual([
+        [9, "passed over: wide is the best arm for problems as hard as this"],
+        [10, "passed over: deep is the best arm for problems as hard as this"],
+      ]);
+      const rest = round.tasks.filter(({ ordinal }) => passed?.has(ordinal) !== true);
+      expect([...allocator.divide({ ...round, tasks: rest })]).toEqual([
+        [8, 10],
+        [11, 10],
+      ]);
+    },
+  );
+
+  test("the fold runs under all arms and no further than its share, so all are compared at one budget", () => {
+    const allocator = create({});
+    expect(allocator.fold).toBe(4);
+    const first = (ordinal: number, arm: string): number =>
+      allocator.first({ ordinal, arm, problem: "p", share: 30 });
+    expect([first(6, "wide"), first(7, "deep")]).toEqual([30, 30]);
+    // Behind it only the probe is granted before anything is known.
+    expect([first(8, "wide"), first(9, "deep")]).toEqual([8, 0]);
+    const held = allocator.passOver?.({ tasks: problemAs(3, { made: 30 }), ended: [], rollouts: 100 });
+    expect([...(held ?? [])]).toEqual([
+      [6, null],
+      [7, null],
+    ]);
+  });
+
+  test("where nothing tells how hard a problem is, the arm that was best over the whole fold is taken", () => {
+    const better = fold.map((each) =>
+      each.arm === "deep" ? { ...each, verdict: "correct" as const } : each,
+    );
+    const passed = create({}).passOver?.({ tasks: problemAs(6, {}), ended: better, rollouts: 9 });
+    expect([...(passed?.keys() ?? [])]).toEqual([12]);
+  });
+
+  test("of arms that are equally right the one that spends fewer tokens is best", () => {
+    const equal = fold.map((each) => ({
+      ...each,
+      verdict: "correct" as const,
+      tokens: each.arm === "deep" ? 10 : 11,
+    }));
+    const passed = create({}).passOver?.({ tasks: problemAs(6, {}), ended: equal, rollouts: 9 });
+    expect([...(passed?.keys() ?? [])]).toEqual([12]);
+  });
+
+  test("says what may tell how hard a problem is", () => {
+    const check = (difficulty: string): unknown => computeOptimal.check?.({ ...PARAMETERS, difficulty });
+    expect(check("metadata.rate")).toBeNull();
+    expect(check("guess")).toBe(
+      'difficulty: expected score, votes, verdicts or metadata.NAME, found "guess"',
+    );
+  });
 });

@@ -144,6 +144,7 @@ function newTask(ordinal: number, most: number): TaskState {
     bestScore: null,
     meanScore: null,
     votes: [],
+    verdict: null,
     tokens: 0,
     isEnded: false,
   };
@@ -160,6 +161,7 @@ function answer(
   task.made += 1;
   task.judged += 1;
   task.correct += Number(isCorrect);
+  task.verdict = task.correct > 0 ? "correct" : "incorrect";
   task.bestScore = Math.max(task.bestScore ?? 0, score);
   task.meanScore = (before + score) / task.made;
   task.votes = [task.correct, task.judged - task.correct].toSorted((a, b) => b - a);

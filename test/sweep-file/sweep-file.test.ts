@@ -332,7 +332,7 @@ describe("what is wrong is told with its line", () => {
     [
       "an allocator that nobody knows",
       `${GOOD}allocate: halfing\n`,
-      'sweep.yaml:10: allocate: expected one of uniform, stop-on-verified, agreement, marginal, halving; found "halfing"; did you mean "halving"?',
+      'sweep.yaml:10: allocate: expected one of uniform, stop-on-verified, agreement, marginal, halving, compute-optimal; found "halfing"; did you mean "halving"?',
     ],
     [
       "a parameter that an allocator has not",

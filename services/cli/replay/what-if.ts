@@ -37,6 +37,7 @@ export interface Cell {
 }
 
 export interface CellResult extends Cell {
+  /** Without those that the allocator passed over in favour of another arm. */
   readonly tasks: number;
   readonly solved: number;
   readonly accurate: number;
@@ -167,7 +168,7 @@ function resultOf(cell: Cell, summary: Summary): CellResult {
   const arms = Object.values(summary.strategies);
   return {
     ...cell,
-    tasks: summary.tasks.total,
+    tasks: arms.reduce((sum, arm) => sum + arm.problems, 0),
     solved: arms.reduce((sum, arm) => sum + arm.solved, 0),
     accurate: arms.reduce((sum, arm) => sum + Math.round(arm.accuracy * arm.problems), 0),
     rollouts: summary.rollouts,

@@ -27,6 +27,8 @@ export interface TaskProgress {
   readonly meanScore: number | null;
   /** How many candidates gave the two most frequent answers; empty where the verifier reads no answers. */
   readonly votes: readonly number[];
+  /** On the answer that it would give now; null where there is none, or nothing judged it. */
+  readonly verdict: "correct" | "incorrect" | "undecided" | null;
   /** Completion tokens of its rollouts; null where they are not counted. */
   readonly tokens: number | null;
   readonly isEnded: boolean;
@@ -36,7 +38,7 @@ export interface TaskProgress {
 export interface Round {
   /** Tasks that rest and want more, by ordinal. */
   readonly tasks: readonly TaskProgress[];
-  /** Tasks of the same cohort that are ended: what they tell of the others. */
+  /** Tasks of the same cohort that are ended, and those of the development fold: what they tell of the others. */
   readonly ended: readonly TaskProgress[];
   /** Rollouts that can be afforded; Infinity without a ceiling. */
   readonly rollouts: number;
@@ -55,6 +57,11 @@ export interface NewTask {
 }
 
 export interface Allocator {
+  /**
+   * So many problems, from the first on, are a development fold: they are done before any other is opened, and every round after
+   * that is told of them. A task of the fold has as large a share as all tasks of another problem together. Absent: there is none.
+   */
+  readonly fold?: number;
   /** Rollouts granted to a task as it is opened: a whole number up to its share. */
   first(task: NewTask): number;
   /** Whether the task has what it came for: it is ended with its best so far, and asks for no more. */
@@ -64,8 +71,11 @@ export interface Allocator {
    * up, never stranded.
    */
   divide(round: Round): Grants;
-  /** Tasks to be ended without any more, each with the reason that its row gives. Asked before `divide`. */
-  passOver?(round: Round): ReadonlyMap<number, string>;
+  /**
+   * Tasks to be ended without any more. Asked before `divide`. With a reason, which its row gives: the task was not meant to be
+   * worked on, and counts in no accuracy. Null: it has had its part.
+   */
+  passOver?(round: Round): ReadonlyMap<number, string | null>;
 }
 
 /** What an allocator may know of the sweep before it starts. */
@@ -84,8 +94,8 @@ export interface AllocatorKind<
   readonly paper: string | null;
   /** In the sweep file's snake_case. */
   readonly parameters: P;
-  /** What is wrong with parameters that are right one by one, given the ids of the sweep's arms; null when nothing is. */
-  check?(parameters: ParameterValues<P>, arms: readonly string[]): string | null;
+  /** What is wrong with parameters that are right one by one; null when nothing is. */
+  check?(parameters: ParameterValues<P>): string | null;
   /** `parameters` are complete and within their declared limits. */
   create(parameters: ParameterValues<P>, sweep: AllocatedSweep): Allocator;
 }

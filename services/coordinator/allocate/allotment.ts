@@ -5,7 +5,8 @@
  * Under a ceiling that may bind, tasks are opened in cohorts, and a round is divided when every task of the cohort rests. So
  * grants are a function of answers and not of their arrival (I4), and what is open is bounded (I6). A cohort's part of the
  * budget is what is left, by its share of the tasks that are left; what it does not spend flows on to later ones. Where nothing
- * binds there are no cohorts: a task that rests is granted more alone and at once.
+ * binds there are no cohorts: a task that rests is granted more alone and at once. An allocator with a development fold always
+ * has cohorts, and those of the fold end where it ends.
  */
 import type { Allocator, TaskProgress } from "./allocator.ts";
 
@@ -65,6 +66,8 @@ export interface AllotmentOptions {
   readonly isDeterministic: boolean;
   /** The cohort that an earlier attempt began last, and its tasks that are ended. */
   readonly begun: { readonly cohort: Cohort; readonly ended: readonly TaskProgress[] } | null;
+  /** Tasks of the development fold that an earlier attempt settled before that cohort. */
+  readonly fold?: readonly TaskProgress[];
 }
 
 export class Allotment<T extends AllottedTask> {
@@ -74,6 +77,8 @@ export class Allotment<T extends AllottedTask> {
   /** Told to ask for no more, and not settled yet. */
   readonly #stopping = new Set<T>();
   #ended: TaskProgress[] = [];
+  /** Of earlier cohorts, those of the development fold. */
+  readonly #fold: TaskProgress[];
   #cohort: Cohort | null = null;
   /** Of the task that is opened next. */
   #next = 0;
@@ -82,29 +87,47 @@ export class Allotment<T extends AllottedTask> {
     this.#options = options;
     this.#cohort = options.begun?.cohort ?? null;
     this.#ended = [...(options.begun?.ended ?? [])];
+    this.#fold = [...(options.fold ?? [])];
     this.#advance(0);
   }
 
   /** Whether the next task may be opened; `begin`: once a cohort has begun. */
   get opening(): "open" | "begin" | "wait" {
-    const { isBound, tasks } = this.#options;
-    if (!isBound || this.#next >= tasks || this.#holds(this.#next)) return "open";
+    const { tasks } = this.#options;
+    if (!this.#hasCohorts || this.#next >= tasks || this.#holds(this.#next)) return "open";
     return this.#open.size === 0 ? "begin" : "wait";
   }
 
   begin({ rollouts, charged }: Means): Cohort {
-    const { tasks, arms, settled, cohortTasksMax } = this.#options;
+    const { tasks, arms, cohortTasksMax } = this.#options;
     // The arms of one problem stay together: an allocator may compare them.
     const size = Math.max(1, Math.floor(cohortTasksMax / arms)) * arms;
     const from = this.#next;
     const end = Math.ceil((from + 1) / arms) * arms - arms + size;
-    const to = Math.min(tasks, end);
-    const left = countFrom(from, tasks, settled);
-    const count = countFrom(from, to, settled);
-    const kept = (left - count) / left;
+    const to = Math.min(tasks, end, from < this.#foldEnd ? this.#foldEnd : tasks);
+    const left = this.#weigh(from, tasks);
+    const weight = this.#weigh(from, to);
+    const kept = (left - weight) / left;
+    this.#fold.push(...this.#ended.filter(({ ordinal }) => ordinal < this.#foldEnd));
     this.#ended = [];
-    this.#cohort = { from, to, share: Math.floor((rollouts * (1 - kept)) / count), charged, kept };
+    this.#cohort = { from, to, share: Math.floor((rollouts * (1 - kept)) / weight), charged, kept };
     return this.#cohort;
+  }
+
+  get #hasCohorts(): boolean {
+    return this.#options.isBound || this.#foldEnd > 0;
+  }
+
+  /** The first ordinal behind the development fold. */
+  get #foldEnd(): number {
+    return (this.#options.allocator.fold ?? 0) * this.#options.arms;
+  }
+
+  /** How many shares the tasks from `from` to `to` have that are not settled. */
+  #weigh(from: number, to: number): number {
+    const { arms, settled } = this.#options;
+    const whole = this.#foldEnd === 0 ? to : Math.min(to, Math.max(from, this.#foldEnd));
+    return countFrom(from, whole, settled) + countFrom(whole, to, settled) / arms;
   }
 
   /** @returns Rollouts that it is granted first. */
@@ -112,7 +135,7 @@ export class Allotment<T extends AllottedTask> {
     const { ordinal, arm, problem } = task;
     this.#open.set(ordinal, task);
     this.#advance(ordinal + 1);
-    const share = this.#holds(ordinal) ? (this.#cohort?.share ?? 0) : this.#options.isBound ? 0 : Infinity;
+    const share = this.#holds(ordinal) ? (this.#cohort?.share ?? 0) : this.#hasCohorts ? 0 : Infinity;
     const first = this.#options.allocator.first({ ordinal, arm: arm.id, problem: problem.id, share });
     return Math.min(first, share);
   }
@@ -151,7 +174,7 @@ export class Allotment<T extends AllottedTask> {
   /** What the tasks that rest are granted now, and which of them are to be stopped. Both are empty where it is not time yet. */
   divide(means: Means): Division<T> {
     if (this.#resting.size === 0) return { grants: new Map(), stops: [] };
-    if (!this.#options.isBound) return this.#divideAlone();
+    if (!this.#hasCohorts) return this.#divideAlone();
     const isOpened = this.#next >= this.#options.tasks || !this.#holds(this.#next);
     if (!isOpened || this.#resting.size < this.#open.size) return { grants: new Map(), stops: [] };
     return this.#divideAmong([...this.#resting], this.#partOf(means));
@@ -171,9 +194,9 @@ export class Allotment<T extends AllottedTask> {
   #divideAmong(resting: readonly T[], rollouts: number): Division<T> {
     const { allocator } = this.#options;
     const tasks = resting.map(({ progress }) => progress).toSorted((a, b) => a.ordinal - b.ordinal);
-    const round = { tasks, ended: this.#ended, rollouts };
-    const reasons = allocator.passOver?.(round) ?? new Map<number, string>();
-    const rest = tasks.filter(({ ordinal }) => !reasons.has(ordinal));
+    const round = { tasks, ended: [...this.#fold, ...this.#ended], rollouts };
+    const passed = allocator.passOver?.(round) ?? new Map<number, string | null>();
+    const rest = tasks.filter(({ ordinal }) => !passed.has(ordinal));
     const given =
       rollouts < 1 || rest.length === 0
         ? new Map<number, number>()
@@ -182,10 +205,10 @@ export class Allotment<T extends AllottedTask> {
     const stops: Stop<T>[] = [];
     for (const task of resting) {
       const count = given.get(task.ordinal) ?? 0;
-      const reason = reasons.get(task.ordinal) ?? null;
       if (count > 0) grants.set(task, count);
       // Nothing is in flight and nobody was granted anything: no more will come.
-      else if (reason !== null || given.size === 0) stops.push({ task, state: "exhausted", reason });
+      else if (passed.has(task.ordinal) || given.size === 0)
+        stops.push({ task, state: "exhausted", reason: passed.get(task.ordinal) ?? null });
     }
     for (const task of grants.keys()) this.#resting.delete(task);
     for (const { task } of stops) this.stop(task);
@@ -195,6 +218,7 @@ export class Allotment<T extends AllottedTask> {
   /** What the cohort may spend still. What it has spent was part of what could be afforded when it began. */
   #partOf({ rollouts, charged }: Means): number {
     if (this.#cohort === null) return 0;
+    if (rollouts === Infinity) return Infinity;
     const spent = charged - this.#cohort.charged;
     return Math.max(0, Math.floor(rollouts - this.#cohort.kept * (rollouts + spent)));
   }

@@ -2,12 +2,20 @@
 import type { ParameterValues } from "../../search/strategy.ts";
 import { agreement } from "./agreement.ts";
 import type { AllocatedSweep, Allocator, AllocatorKind } from "./allocator.ts";
+import { computeOptimal } from "./compute-optimal.ts";
 import { halving } from "./halving.ts";
 import { marginal } from "./marginal.ts";
 import { stopOnVerified } from "./stop-on-verified.ts";
 import { uniform } from "./uniform.ts";
 
-export const ALLOCATORS: readonly AllocatorKind[] = [uniform, stopOnVerified, agreement, marginal, halving];
+export const ALLOCATORS: readonly AllocatorKind[] = [
+  uniform,
+  stopOnVerified,
+  agreement,
+  marginal,
+  halving,
+  computeOptimal,
+];
 
 /** As a sweep has it: the kind, and its parameters, complete and valid. */
 export interface AllocatorSpec {

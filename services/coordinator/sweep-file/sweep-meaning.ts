@@ -1,10 +1,17 @@
 /** What no schema of single keys can say of a sweep: names that must differ, keys that need each other. */
 import { messageOf } from "../../runtime/errors.ts";
 import type { ParameterValues, Parameter, Strategy } from "../../search/strategy.ts";
+import { findAllocator } from "../allocate/catalogue.ts";
 import { checkTemplate } from "./prompt-template.ts";
 import { STRUCTURE_KEYS } from "./sampling-file.ts";
 import { type Complaint, type KeyPath, valueAt } from "./sweep-complaint.ts";
-import { type Catalogue, type DeclaredVerifier, armSchema, verifierKindSchema } from "./sweep-schema.ts";
+import {
+  allocatorSchema,
+  type Catalogue,
+  type DeclaredVerifier,
+  armSchema,
+  verifierKindSchema,
+} from "./sweep-schema.ts";
 
 /** Complaints about the file as a whole. Reads with care: `raw` may be wrong in other ways, which are told beside these. */
 export function checkMeaning(raw: unknown, { strategies, verifiers }: Catalogue): readonly Complaint[] {
@@ -19,6 +26,7 @@ export function checkMeaning(raw: unknown, { strategies, verifiers }: Catalogue)
     ...hedge(raw),
     ...pricelessDollars(raw),
     ...parametersTogether(raw, strategies),
+    ...allocatorParameters(raw),
   ];
 }
 
@@ -125,6 +133,20 @@ function parametersTogether(raw: unknown, strategies: Catalogue["strategies"]): 
     const message = strategy.check?.(parameters) ?? null;
     return message === null ? [] : [{ path: ["strategies", i], message: `${strategy.name}: ${message}` }];
   });
+}
+
+function allocatorParameters(raw: unknown): readonly Complaint[] {
+  const given = valueAt(raw, ["allocate"]);
+  const allocator = findAllocator(String(valueAt(given, ["kind"])));
+  const parsed = allocator === null ? undefined : allocatorSchema(allocator).safeParse(given);
+  if (allocator === null || parsed?.success !== true) return [];
+  // The schema was made from the allocator's own declaration, so what it parsed has the declared types.
+  const message = allocator.check?.(
+    parsed.data as unknown as Parameters<NonNullable<typeof allocator.check>>[0],
+  );
+  return typeof message === "string"
+    ? [{ path: ["allocate"], message: `${allocator.kind}: ${message}` }]
+    : [];
 }
 
 interface ValidArm {

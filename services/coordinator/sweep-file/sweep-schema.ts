@@ -7,6 +7,7 @@ import { z } from "zod";
 import { parseDurationMs } from "../../runtime/duration.ts";
 import { nearestWord, suggestion } from "../../runtime/nearest.ts";
 import type { Parameter, Strategy } from "../../search/strategy.ts";
+import type { AllocatorKind } from "../allocate/allocator.ts";
 import { ALLOCATORS, UNIFORM } from "../allocate/catalogue.ts";
 import { MODULE_PATH } from "./strategy-declaration.ts";
 import { FIELD_NAME } from "../../search/template.ts";
@@ -343,12 +344,15 @@ const allocator = z.preprocess(
   },
   union(
     "kind",
-    ALLOCATORS.map(({ kind, parameters }) =>
-      section({ kind: z.literal(kind), ...optionSchemas(parameters) }),
-    ),
+    ALLOCATORS.map(allocatorSchema),
     unionError("kind", ALLOCATOR_KINDS),
   ) as z.ZodType<AllocatorFile>,
 );
+
+/** One allocator: its declared parameters. */
+export function allocatorSchema({ kind, parameters }: AllocatorKind) {
+  return section({ kind: z.literal(kind), ...optionSchemas(parameters) });
+}
 
 /** An allocator as parsed: its kind; the other keys are its parameters, with their defaults. */
 export type AllocatorFile = Readonly<Record<string, unknown>> & { readonly kind: string };
