@@ -35,6 +35,9 @@ export interface Exchange {
   readonly pathHint: string;
 }
 
+/** The status of a host that loads its model, or has no room. */
+export const SERVICE_UNAVAILABLE = 503;
+
 /** Rides as the `cause` of an error that a status code made. */
 export interface Refusal {
   readonly status: number;

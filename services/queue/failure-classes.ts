@@ -26,6 +26,8 @@ export const RETRY_RULES = {
   host_unreachable: { attempts: 4, hosts: 3 },
   /** 429, 503: it has no room. */
   host_overloaded: { attempts: 4, hosts: 3 },
+  /** It answers with an error of its own: 500, 502. */
+  host_error: { attempts: 4, hosts: 3 },
   /** Silent for longer than its limit: each try costs that long. */
   host_timeout: { attempts: 2, hosts: 2 },
   /** An answer that cannot be read, or a stream that broke off. */

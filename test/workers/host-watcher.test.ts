@@ -170,6 +170,52 @@ describe("rollout worker: a host that loses its cache", () => {
     expect(bed.reports.filter(({ result }) => result.kind === "rollout")).toHaveLength(4);
   });
 
+  it("finds a host that hangs by its silence, though none of its requests has failed", async () => {
+    let isHanging = false;
+    let probes = 0;
+    const hang = (): never => {
+      throw new CoppiceError("deadline_exceeded", "no word");
+    };
+    const bed = await open({
+      holds: ["prefill"],
+      signals: () => (isHanging ? hang() : CALM),
+      onProbe: () => {
+        probes += 1;
+        if (isHanging) hang();
+      },
+    });
+    await bed.add(siblings("j", [bed.keep(PROBLEM)], 2));
+    isHanging = true;
+    await bed.seconds(1);
+    expect(bed.worker.metrics()).toMatchObject({ hostUp: 1, inFlight: 2 });
+    await bed.seconds(1);
+    expect(bed.worker.metrics()).toMatchObject({ hostUp: 0, inFlight: 2 });
+    await bed.seconds(1);
+    expect(bed.signalled.at(-1)?.isUp).toBe(false);
+    isHanging = false;
+    await bed.seconds(3);
+    expect(bed.worker.metrics().hostUp).toBe(1);
+    expect(probes).toBeGreaterThanOrEqual(3);
+    await letAllGo(bed);
+    expect(bed.reports).toHaveLength(2);
+  });
+
+  it("probes a host that is up and tells nothing of itself less and less often", async () => {
+    let probes = 0;
+    const bed = await open({
+      signals: () => {
+        throw new CoppiceError("unavailable", "no metrics here");
+      },
+      onProbe: () => {
+        probes += 1;
+      },
+    });
+    await bed.seconds(30);
+    // The first as it began, then after 2, 4, 8 and 16 looks.
+    expect(probes).toBe(5);
+    expect(bed.worker.metrics().hostUp).toBe(1);
+  });
+
   it("tells of an engine that dropped its cache", async () => {
     let signals = { ...CALM, cacheClears: 2 };
     const bed = await open({ signals: () => signals });

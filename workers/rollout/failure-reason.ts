@@ -1,4 +1,5 @@
 import type { CoppiceError } from "../../services/runtime/errors.ts";
+import { refusalOf, SERVICE_UNAVAILABLE } from "../http-exchange.ts";
 
 /** How the engines word that prompt and completion do not fit. */
 const CONTEXT_OVERFLOW =
@@ -8,7 +9,7 @@ const CONTEXT_OVERFLOW =
 export function failureReason(error: CoppiceError): string {
   switch (error.code) {
     case "unavailable":
-      return "host_unreachable";
+      return unavailableReason(refusalOf(error)?.status ?? null);
     case "resource_exhausted":
       return "host_overloaded";
     case "deadline_exceeded":
@@ -26,4 +27,10 @@ export function failureReason(error: CoppiceError): string {
     default:
       return error.code;
   }
+}
+
+/** @param status What it answered; null: nobody answered. */
+function unavailableReason(status: number | null): string {
+  if (status === null) return "host_unreachable";
+  return status === SERVICE_UNAVAILABLE ? "host_overloaded" : "host_error";
 }

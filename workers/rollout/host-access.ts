@@ -9,10 +9,10 @@ import { UNKNOWN_TOKENS } from "../../services/queue/job.ts";
 import type { HostFacts } from "../../services/link/link.ts";
 import type { Clock } from "../../services/runtime/clock.ts";
 import { asCoppiceError, type CoppiceError } from "../../services/runtime/errors.ts";
-import { refusalOf } from "../http-exchange.ts";
+import { refusalOf, SERVICE_UNAVAILABLE } from "../http-exchange.ts";
 import type { AskInHand } from "./asks-in-hand.ts";
 import type { CacheLosses } from "./cache-losses.ts";
-import type { HostHealth } from "./host-health.ts";
+import { type HostHealth, isHostTrouble } from "./host-health.ts";
 import type { HostWatcher } from "./host-watcher.ts";
 import type { LeaderGate, Passage } from "./leader-gate.ts";
 import type { Answered, PreparedAsk } from "./prepared-job.ts";
@@ -137,11 +137,4 @@ export class HostAccess {
     const sureTokens = Math.max(limits.leaderTokensMin, SURE_BLOCKS * (host.blockTokens ?? 1));
     if (result.kind === "rollout" && warmTokens >= sureTokens) losses.answered(usage.cachedTokens);
   }
-}
-
-const SERVICE_UNAVAILABLE = 503;
-
-/** Whether the failure may mean that the host is down, rather than that it refused this request. */
-function isHostTrouble(error: CoppiceError): boolean {
-  return error.code === "unavailable" || error.code === "deadline_exceeded";
 }

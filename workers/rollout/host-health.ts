@@ -125,6 +125,11 @@ export class HostHealth {
   }
 }
 
+/** Whether the failure may mean that the host is down, rather than that it refused this request. */
+export function isHostTrouble(error: CoppiceError): boolean {
+  return error.code === "unavailable" || error.code === "deadline_exceeded";
+}
+
 /** Runs a probe with a deadline; rejects with "deadline_exceeded" when it passes. */
 export async function probeWithin<T>(
   probeMs: number,

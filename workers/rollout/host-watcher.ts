@@ -2,10 +2,12 @@
  * The host watcher: looks at the engine now and then, finds with it how many asks the host may have at once, and tells the
  * coordinator how the host is doing. Calls the driver's `signals` and the link's `signal` only.
  *
- * One look at a time; a look that fails changes nothing and is counted. It ends when the worker stops.
+ * One look at a time; a look that fails changes nothing and is counted. A host that answers none of several is suspected to be
+ * down: one that hangs would otherwise be found out by the silence of its requests only. It ends when the worker stops.
  */
 import type { CoordinatorLink, HostFacts, HostSignals } from "../../services/link/link.ts";
 import type { Clock, Timer } from "../../services/runtime/clock.ts";
+import { asCoppiceError, type CoppiceError } from "../../services/runtime/errors.ts";
 import type { Log } from "../../services/runtime/log.ts";
 import {
   AdaptiveConcurrency,
@@ -14,13 +16,15 @@ import {
 } from "./adaptive-concurrency.ts";
 import type { CacheLosses } from "./cache-losses.ts";
 import type { Driver, EngineSignals } from "./driver.ts";
-import { probeWithin } from "./host-health.ts";
+import { isHostTrouble, probeWithin } from "./host-health.ts";
 
 export interface WatchLimits {
   /** Between two looks at the engine. */
   readonly signalsMs: number;
   /** Longest time of one look. */
   readonly signalsMsMax: number;
+  /** Looks in a row that found nobody, until the host is suspected to be down; where it is not, twice as many the next time. */
+  readonly looksFailedMax: number;
   /** The coordinator hears of the host at least so often, and at once of what changed noticeably. */
   readonly tellMs: number;
   /** A change of the KV cache's use that is noticeable. */
@@ -32,6 +36,7 @@ export interface WatchLimits {
 export const DEFAULT_WATCH_LIMITS: WatchLimits = {
   signalsMs: 1_000,
   signalsMsMax: 10_000,
+  looksFailedMax: 2,
   tellMs: 5_000,
   tellKvChange: 0.1,
   adaptive: DEFAULT_CONCURRENCY_LIMITS,
@@ -48,6 +53,8 @@ export interface HostWatcherOptions {
   readonly stop: AbortSignal;
   readonly losses: CacheLosses;
   readonly isUp: () => boolean;
+  /** The host may be down. */
+  readonly onSilence: (why: CoppiceError) => void;
   /** Asks that the host has now. */
   readonly inFlight: () => number;
   /** The host may have another number of asks from now on. */
@@ -59,6 +66,9 @@ export class HostWatcher {
   readonly #concurrency: AdaptiveConcurrency;
   #signals: EngineSignals | null = null;
   #failures = 0;
+  /** Looks in a row that found nobody. */
+  #silent = 0;
+  #silentMax: number;
   #told: HostSignals | null = null;
   #toldMs = -Infinity;
   #number: number;
@@ -67,6 +77,7 @@ export class HostWatcher {
   constructor(options: HostWatcherOptions) {
     const { host, limits, stop } = options;
     this.#options = options;
+    this.#silentMax = limits.looksFailedMax;
     this.#concurrency = new AdaptiveConcurrency(
       { start: host.concurrency, max: host.concurrencyMax },
       limits.adaptive,
@@ -138,14 +149,25 @@ export class HostWatcher {
       try {
         const signals = await probeWithin(limits.signalsMsMax, clock, stop, (each) => driver.signals(each));
         this.#signals = signals;
+        this.#silent = 0;
+        this.#silentMax = limits.looksFailedMax;
         this.#concurrency.observe({ atMs: clock.monotonicMs(), inFlight: inFlight(), signals });
         if (signals !== null) losses.clears(signals.cacheClears);
         this.#apply();
-      } catch {
-        if (!stop.aborted) this.#failures += 1;
+      } catch (error) {
+        if (!stop.aborted) this.#failed(asCoppiceError(error));
       }
     }
     this.tell();
+  }
+
+  #failed(why: CoppiceError): void {
+    this.#failures += 1;
+    this.#silent = isHostTrouble(why) ? this.#silent + 1 : 0;
+    if (this.#silent < this.#silentMax) return;
+    this.#silent = 0;
+    this.#silentMax *= 2;
+    this.#options.onSilence(why);
   }
 
   /** Makes the number that was found the number that holds. */

@@ -181,6 +181,7 @@ class Worker implements RolloutWorker {
       link,
       losses: this.#losses,
       isUp: () => this.#health.isUp,
+      onSilence: (why) => this.#suspect(why),
       inFlight: () => this.#slots.taken,
       onConcurrency: (concurrency) => {
         this.#slots.resize(concurrency);
@@ -355,6 +356,11 @@ class Worker implements RolloutWorker {
     await this.#options.link.report(this.#reportOf(delivery, ask.id, hand, answered));
     // Not a cancelled one: should the ask be wanted again by a later run, it is to be computed.
     if (answered.result.kind !== "cancelled") reported.add(ask.id);
+  }
+
+  /** Nobody waits for what is found: whoever has work asks the health. */
+  #suspect(why: CoppiceError): void {
+    this.#health.suspect(why, this.#stop.signal).catch(() => undefined);
   }
 
   /** The host is lost: leave, so that the coordinator places its jobs elsewhere. */
