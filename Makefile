@@ -1,9 +1,10 @@
 # Every target sets up what it needs. `make` alone lists them.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check cluster bench generate format model-eval strategies clean
+.PHONY: help setup demo test test-long sim sim-soak chaos check cluster bench generate format model-eval strategies clean
 
 NOW := $(shell date +%Y%m%d-%H%M%S)
+SEED ?= 1
 COPPICE := npm run -s coppice --
 
 help: ## list the targets
@@ -22,6 +23,21 @@ test: setup check ## all checks and tests; installs Redis and bubblewrap from th
 	@deploy/ensure-bubblewrap.sh
 	npm run -s test
 
+test-long: setup ## the same with the long checks whole: about half an hour
+	@deploy/ensure-redis.sh
+	@deploy/ensure-bubblewrap.sh
+	COPPICE_TEST_LONG=1 npm run -s test
+
+sim: setup ## one simulated world: make sim SEED=7; prints what happened in it
+	node_modules/.bin/node test/sim/main.ts --seed $(SEED) --trace
+
+sim-soak: setup ## ten thousand simulated worlds, half an hour of one core; says what went wrong in them and how often
+	node_modules/.bin/node test/sim/main.ts --from 1 --to 10000
+
+chaos: setup ## 200 rounds of blows on a real cluster, some hours: kill -9, SIGSTOP, Redis gone or emptied, network cut, disk full
+	@deploy/ensure-redis.sh
+	node_modules/.bin/node test/chaos/main.ts --rounds 200
+
 check: setup ## types, lint, format, generated code
 	npm run -s check:types
 	npm run -s check:lint
@@ -31,7 +47,7 @@ cluster: setup ## the demo as separate processes: Redis, a coordinator, two roll
 	@deploy/ensure-redis.sh
 	npm run -s cluster -- examples/game24.yaml --set output=runs/cluster-$(NOW)
 
-bench: setup ## benchmarks: search core, scheduler and placement, simulated engine, lanes, link, journal, embedded host, sandbox
+bench: setup ## benchmarks: search core, scheduler and placement, simulated engine, real KV caches on two hosts, lanes, link, journal, memory, embedded host, sandbox
 	@deploy/ensure-redis.sh
 	@deploy/ensure-bubblewrap.sh
 	npm run -s bench

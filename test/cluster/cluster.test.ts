@@ -8,6 +8,7 @@ import { beforeAll, describe, expect, test } from "vitest";
 import { LocalCluster } from "../../deploy/local-cluster.ts";
 import { CLI, coppice } from "../support/coppice.ts";
 import { dataFile, dataLines, NO_DATA } from "../support/data.ts";
+import { IS_LONG } from "../support/long.ts";
 import { rowsOf } from "../support/in-process.ts";
 
 const records = dataFile("game24/gpt4-cot-100.records.jsonl");
@@ -107,8 +108,8 @@ describe.skipIf(missing !== null)(
     test("in one process that is killed again and again, and resumed: the same rows", async () => {
       const output = join(directory, "killed-alone");
       const first = ["run", sweepFile, "--json", "--set", `output=${output}`];
-      for (let kills = 0; kills < 4; kills += 1) {
-        await killedAfterTasks(kills === 0 ? first : ["run", "--resume", output, "--json"], 5 + 7 * kills);
+      for (let kills = 0; kills < (IS_LONG ? 12 : 3); kills += 1) {
+        await killedAfterTasks(kills === 0 ? first : ["run", "--resume", output, "--json"], 5 + kills);
       }
       const { status, err } = await coppice(["run", "--resume", output]);
       expect({ status, err }).toMatchObject({ status: 0 });

@@ -18,8 +18,9 @@ import {
 } from "../search/drive.ts";
 import type { DriveOptions, Trace } from "../search/drive.ts";
 import { syntheticAnswer } from "../search/synthetic-task.ts";
+import { IS_LONG } from "../support/long.ts";
 
-const SEEDS = Array.from({ length: 25 }, (_, seed) => seed);
+const SEEDS = Array.from({ length: IS_LONG ? 100 : 10 }, (_, seed) => seed);
 const LOST_SHARE = 0.3;
 
 export interface StrategyCase {
