@@ -59,6 +59,13 @@ export function refusalOf(error: unknown): Refusal | null {
   return isRefusal ? (cause as Refusal) : null;
 }
 
+/** Whether nobody answered an exchange: no connection, or silence. A status code is an answer. */
+export function isUnanswered(error: unknown): boolean {
+  const isSilence =
+    error instanceof CoppiceError && ["unavailable", "deadline_exceeded"].includes(error.code);
+  return isSilence && refusalOf(error) === null;
+}
+
 /** What the host sent is not what its API promises. The lane may try again: a proxy in between may have restarted. */
 export function rubbish(url: string, expected: string, found: string): CoppiceError {
   const message = `expected ${expected}, found ${excerpt(found, 160)}, from ${url}`;

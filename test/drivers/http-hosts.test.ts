@@ -296,7 +296,7 @@ describe("how an engine is doing", () => {
     }
   });
 
-  it("is unknown, and no failure, while the host is down", async () => {
+  it("is unknown while the host says that it is not ready, and a failure where nobody answers", async () => {
     const { server, driver } = await open({ kind: "vllm" });
     await driver.probe(never);
     server.setUp(false);
@@ -305,6 +305,8 @@ describe("how an engine is doing", () => {
       promptTokensComputed: null,
       refusals: 0,
     });
+    await server.close();
+    await expect(driver.signals(never)).rejects.toMatchObject({ code: "unavailable" });
     const gone = new Error("leaving");
     await expect(driver.signals(AbortSignal.abort(gone))).rejects.toBe(gone);
   });

@@ -106,7 +106,10 @@ export interface Driver {
   readonly engine: string;
   /** Finds out what the host is: health, model, concurrency, KV capacity, whether cached tokens are reported. */
   probe(signal: AbortSignal): Promise<ProbedFacts>;
-  /** How the engine is doing now; null where it does not say. Costs it no inference. */
+  /**
+   * How the engine is doing now; null where it does not say. Costs it no inference. Rejects with "unavailable" or
+   * "deadline_exceeded" where nobody answers.
+   */
   signals(signal: AbortSignal): Promise<EngineSignals | null>;
   /**
    * One rollout. Called concurrently, at most `concurrency` at once. Rejects with "invalid_argument" for a decoding option

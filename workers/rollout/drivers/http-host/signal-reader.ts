@@ -1,4 +1,5 @@
 /** How an engine is doing, over the readings of one driver: what was refused, and whether the engine was started anew. */
+import { isUnanswered } from "../../../http-exchange.ts";
 import type { EngineSignals } from "../../driver.ts";
 import { type EngineReading, UNKNOWN_READING } from "./dialect.ts";
 
@@ -17,7 +18,7 @@ export class SignalReader {
     this.#clears += 1;
   }
 
-  /** What cannot be read is unknown. Rejects only with the signal's reason. */
+  /** What cannot be read is unknown. Rejects with the signal's reason, and where nobody answers. */
   async read(read: () => Promise<EngineReading>, signal: AbortSignal): Promise<EngineSignals> {
     const reading = await this.#reading(read, signal);
     const { running, waiting, kvUsage, preemptions, promptTokensComputed, promptTokensCached } = reading;
@@ -39,8 +40,9 @@ export class SignalReader {
       if (this.#last !== null && isAnother(this.#last, now)) this.cleared();
       this.#last = now;
       return now;
-    } catch {
+    } catch (error) {
       signal.throwIfAborted();
+      if (isUnanswered(error)) throw error;
       return UNKNOWN_READING;
     }
   }
