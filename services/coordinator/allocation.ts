@@ -63,8 +63,11 @@ export class Allocation {
 
   /** Whether the next task may be opened. */
   mayOpen(): boolean {
-    if (this.#allotment.opening === "begin")
-      this.#options.note({ kind: "cohort", ...this.#allotment.begin(this.#means) });
+    if (this.#allotment.opening === "begin") {
+      const cohort = this.#allotment.begin(this.#means);
+      const share = Number.isFinite(cohort.share) ? cohort.share : null;
+      this.#options.note({ kind: "cohort", ...cohort, share });
+    }
     return this.#allotment.opening === "open";
   }
 

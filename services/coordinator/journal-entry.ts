@@ -90,8 +90,8 @@ export interface CohortEntry {
   readonly kind: "cohort";
   readonly from: number;
   readonly to: number;
-  /** Of one task, in rollouts. */
-  readonly share: number;
+  /** Of one task, in rollouts; null without a ceiling: JSON has no Infinity. */
+  readonly share: number | null;
   /** Rollouts charged when it began. */
   readonly charged: number;
   /** Part of what could be afforded then that is kept for later cohorts. */

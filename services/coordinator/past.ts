@@ -1,10 +1,10 @@
 /** What the journal of a run says of its earlier attempts. */
 import type { TaskProgress } from "./allocate/allocator.ts";
+import type { Cohort } from "./allocate/allotment.ts";
 import { CoppiceError } from "../runtime/errors.ts";
 import { JOURNAL_FORMAT } from "./journal-entry.ts";
 import type {
   AnswerEntry,
-  CohortEntry,
   ElapsedEntry,
   JournalEntry,
   JournalHeader,
@@ -57,7 +57,7 @@ export class Past {
   readonly settled = new SettledOrdinals();
   readonly entries = new Map<string, PastEntry[]>();
   /** The last one that began, and the tallies of its tasks that settled. */
-  cohort: CohortEntry | null = null;
+  cohort: Cohort | null = null;
   readonly cohortTallies = new Map<number, TaskTally>();
   /** How tasks of the development fold ended. */
   readonly fold: TaskProgress[] = [];
@@ -104,8 +104,7 @@ export class Past {
         this.resultsEnd = entry.resultsEnd;
         return;
       case "cohort":
-        // JSON has no Infinity: a cohort without a ceiling.
-        this.cohort = { ...entry, share: (entry.share as number | null) ?? Infinity };
+        this.cohort = { ...entry, share: entry.share ?? Infinity };
         this.cohortTallies.clear();
         return;
       case "grant":

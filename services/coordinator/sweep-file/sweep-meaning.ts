@@ -141,9 +141,7 @@ function allocatorParameters(raw: unknown): readonly Complaint[] {
   const parsed = allocator === null ? undefined : allocatorSchema(allocator).safeParse(given);
   if (allocator === null || parsed?.success !== true) return [];
   // The schema was made from the allocator's own declaration, so what it parsed has the declared types.
-  const message = allocator.check?.(
-    parsed.data as unknown as Parameters<NonNullable<typeof allocator.check>>[0],
-  );
+  const message = allocator.check?.(parsed.data);
   return typeof message === "string"
     ? [{ path: ["allocate"], message: `${allocator.kind}: ${message}` }]
     : [];
