@@ -256,6 +256,8 @@ export class Run implements SweepRun, JobOwner {
     if (open === undefined) return Promise.resolve();
     if (open.accepting !== null) return open.accepting;
     if (isOutdated(report, open)) return Promise.resolve();
+    // Sent by an attempt before this one, it comes before it was sent again.
+    if (!this.#dispatch.isAffordable(task, open)) return Promise.resolve();
     this.#hedges?.answered(task, open);
     if (this.#cutShort === null && this.#retries.isElsewhere(task, open, report)) {
       open.effort.wasted(report.usage.completionTokens);

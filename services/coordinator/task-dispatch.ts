@@ -209,6 +209,17 @@ export class TaskDispatch implements TreeOwner {
     });
   }
 
+  /**
+   * Whether the ask holds a reservation, now at the latest: an answer that is accepted is charged, whichever attempt at the run sent
+   * the ask (I3). What a verifier off the hosts judges costs nothing.
+   */
+  isAffordable(task: TaskRun, open: OpenAsk): boolean {
+    if (open.route.kind === "verifier") return true;
+    const { ledger } = this.#options;
+    open.reservation ??= ledger.reserve(ledger.accountOf(task.id, task.arm.id), worstOf(task, open));
+    return open.reservation !== null;
+  }
+
   #touch(task: TaskRun, route: HostRoute, line: Backlog): void {
     const { dispatcher, id: sweep } = this.#options;
     const { scheduler } = dispatcher;
@@ -242,12 +253,10 @@ export class TaskDispatch implements TreeOwner {
 
   /** Those of the asks that have a reservation now, the first at least; verifications of longer paths may need more than it. */
   #reserved({ task, line }: TaskTree, asks: readonly OpenAsk[]): readonly OpenAsk[] {
-    const { ledger } = this.#options;
-    const account = ledger.accountOf(task.id, task.arm.id);
     return asks.filter((open) => {
-      open.reservation ??= ledger.reserve(account, worstOf(task, open));
-      if (open.reservation === null) line.push(open);
-      return open.reservation !== null;
+      const isAffordable = this.isAffordable(task, open);
+      if (!isAffordable) line.push(open);
+      return isAffordable;
     });
   }
 

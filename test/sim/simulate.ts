@@ -35,6 +35,8 @@ export async function simulate(seed: number, { tell, isTwice }: SimulateOptions)
 interface Row {
   readonly task: string;
   readonly ask?: string;
+  readonly rollouts?: number;
+  readonly charged?: { readonly rollouts: number };
 }
 
 function rowsIn(text: string): readonly Row[] {
@@ -46,7 +48,14 @@ function rowsIn(text: string): readonly Row[] {
 
 function checkRows({ sweep, problems }: SimulatedSweep, { summary, results, rollouts }: Ended): void {
   const expected = problems.length * sweep.arms.length;
-  const tasks = rowsIn(results).map(({ task }) => task);
+  const settled = rowsIn(results);
+  const unpaid = settled.find(({ charged, rollouts: made }) => (charged?.rollouts ?? 0) < (made ?? 0));
+  if (unpaid !== undefined)
+    throw new Violation("every rollout that has a row is charged (I3)", JSON.stringify(unpaid));
+  const ceiling = sweep.budget.rollouts ?? Infinity;
+  if (summary.rollouts > ceiling)
+    throw new Violation("no more rollouts than the budget has (I3)", `${summary.rollouts} of ${ceiling}`);
+  const tasks = settled.map(({ task }) => task);
   if (tasks.length !== expected || new Set(tasks).size !== expected)
     throw new Violation(
       "each task has one row",
@@ -76,8 +85,8 @@ async function checkUndisturbed(seed: number, sweep: SimulatedSweep, disturbed: 
   }
 }
 
-/** What may differ between two runs; what hosts counted is left out too, since they lie. */
-const DROPPED = new Set(["host", "attempt", "started_ms", "ended_ms", "wall_ms", "usage"]);
+/** What may differ between two runs, as what was withdrawn in flight had cost; what hosts counted is left out too, since they lie. */
+const DROPPED = new Set(["host", "attempt", "started_ms", "ended_ms", "wall_ms", "usage", "charged"]);
 
 function canonical(text: string): readonly string[] {
   return rowsIn(text)
