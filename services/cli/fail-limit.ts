@@ -27,6 +27,14 @@ export function failLimitText(limit: FailLimit): string {
   return limit.kind === "share" ? `${limit.percent}%` : String(limit.count);
 }
 
+/** Why a sweep is stopped in its middle. */
+export function stoppingText(
+  limit: FailLimit,
+  { failed, settled }: { readonly failed: number; readonly settled: number },
+): string {
+  return `${failed} of ${settled} tasks failed, more than --fail-on-error ${failLimitText(limit)} allows`;
+}
+
 /** Whether more failed than may. */
 export function isPast(
   limit: FailLimit,

@@ -2,12 +2,12 @@
 import type { Summary } from "../coordinator/status.ts";
 import type { FailedTask } from "../coordinator/run-rows/failed-tasks.ts";
 import { EXIT, exitStatusOf } from "./exit-status.ts";
+import { failureLines } from "./failure-lines.ts";
 import { type FailLimit, failLimitText } from "./fail-limit.ts";
 import { shownPath } from "./load-sweep.ts";
-import { formatCount } from "./count-text.ts";
 import { type Shell, quoteArgument } from "./shell.ts";
 import { leftLines } from "./budget-text.ts";
-import { reconciliationLine, summaryTable } from "./summary-table.ts";
+import { endLine, summaryTable } from "./summary-table.ts";
 
 export interface EndOptions {
   readonly isJson: boolean;
@@ -41,7 +41,7 @@ export function tellEnd(summary: Summary, shell: Shell, options: EndOptions): nu
     for (const line of summaryTable(summary)) shell.out(line);
     shell.out("");
     for (const line of leftLines(summary)) shell.out(line);
-    shell.out(`${reconciliationLine(summary)}${summary.state === "completed" ? "" : ` (${summary.state})`}`);
+    shell.out(endLine(summary));
     for (const line of failureLines(summary, options.failed ?? [])) shell.out(line);
     shell.out(`run directory: ${path}`);
   }
@@ -50,23 +50,12 @@ export function tellEnd(summary: Summary, shell: Shell, options: EndOptions): nu
       `${summary.tasks.failed} of ${summary.tasks.total} tasks failed, more than --fail-on-error ${failLimitText(options.failLimit)} allows`,
     );
   }
-  if (summary.state === "interrupted" && options.isResumableHere) {
-    shell.say(`interrupted; ${resumeAdvice(options.output, shell)}`);
+  if (summary.state === "interrupted") {
+    shell.say(
+      options.isResumableHere
+        ? `interrupted; ${resumeAdvice(options.output, shell)}`
+        : "interrupted: its coordinator was told to leave; the next that starts over the same runs goes on with it",
+    );
   }
   return status;
-}
-
-/** What was lost, by class of failure, and the first of the tasks that failed, with why. */
-function failureLines(summary: Summary, failed: readonly FailedTask[]): readonly string[] {
-  const lost = Object.entries(summary.failures_by_reason)
-    .toSorted(([, a], [, b]) => b - a)
-    .map(([reason, count]) => `${formatCount(count)} ${reason}`);
-  const more = summary.tasks.failed - failed.length;
-  return [
-    ...(lost.length === 0 ? [] : [`lost: ${lost.join(", ")}`]),
-    ...failed.map(({ task, error }) => `failed: ${task}: ${error ?? "no reason is known"}`),
-    ...(more > 0
-      ? [`failed: ${formatCount(more)} ${failed.length === 0 ? "tasks" : "more"}; results.jsonl says why`]
-      : []),
-  ];
 }

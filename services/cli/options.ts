@@ -45,7 +45,7 @@ export const tokenOption = (): Option =>
 export const failOnErrorOption = (): Option =>
   new Option(
     "--fail-on-error <limit>",
-    'tasks that may fail before the exit status is 2, such as "5%" or "20"',
+    'tasks that may fail, such as "5%" or "20"; past it `run` stops, `submit --watch` pauses the sweep, and the exit status is 2',
   )
     .argParser(parseFailLimit)
     .default(NO_FAIL_LIMIT, "100%");

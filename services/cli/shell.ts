@@ -1,4 +1,5 @@
 /** What a command knows of the world around it: where its words go, the directory it was called from, time, environment. */
+import { relative } from "node:path";
 import type { Clock } from "../runtime/clock.ts";
 import type { ProcessEvents } from "../runtime/lifecycle.ts";
 
@@ -39,7 +40,7 @@ export function createShell(proc: NodeJS.Process, clock: Clock): Shell {
     env: proc.env,
     clock,
     process: proc,
-    program: isNpmRun ? "npm run -s coppice --" : programName(proc.argv[1] ?? ""),
+    program: isNpmRun ? "npm run -s coppice --" : programName(proc.argv[1] ?? "", proc.cwd()),
     isTerminal: proc.stdout.isTTY,
     columns: () => proc.stdout.columns ?? 80,
     out: (line) => {
@@ -64,8 +65,8 @@ function ignoreClosedPipe(error: NodeJS.ErrnoException): void {
 }
 
 /** Installed it is called by its name; from a checkout by the file. */
-function programName(script: string): string {
-  return script.endsWith("main.ts") ? "node services/cli/main.ts" : "coppice";
+function programName(script: string, cwd: string): string {
+  return script.endsWith("main.ts") ? `node ${quoteArgument(relative(cwd, script))}` : "coppice";
 }
 
 /** An argument as a POSIX shell takes it back. */

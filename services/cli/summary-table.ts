@@ -1,7 +1,7 @@
 /** The end of a sweep as a person reads it: a table with a row per strategy, and that no row was lost. */
 import type { StrategySummary, Summary } from "../coordinator/status.ts";
 import { cachedShare, formatShare } from "./progress-line.ts";
-import { formatCount } from "./count-text.ts";
+import { formatCount, plural } from "./count-text.ts";
 
 const HEADER = ["strategy", "solved", "accuracy", "pass@1", "rollouts", "tokens", "tokens/solved", "cached"];
 
@@ -23,6 +23,11 @@ export function reconciliationLine(summary: Summary): string {
     .map(([state, n]) => `${formatCount(n)} ${state}`);
   const hedged = summary.hedged > 0 ? `; ${plural(summary.hedged, "ask")} sent to a second host` : "";
   return `${plural(count, "problem")} x ${plural(strategies.length, "strategy", "strategies")}: ${shown.join(", ")}${hedged}`;
+}
+
+/** The same, with how the sweep ended where it did not run to its end: `...: 3 completed, 7 not settled (interrupted)`. */
+export function endLine(summary: Summary): string {
+  return `${reconciliationLine(summary)}${summary.state === "completed" ? "" : ` (${summary.state})`}`;
 }
 
 /** Columns as wide as their widest cell: the first to the left, numbers to the right. */
@@ -57,8 +62,4 @@ function strategyRow(id: string, strategy: StrategySummary): readonly string[] {
 function tokensPerSolved({ solved, tokens_per_solved }: StrategySummary): string {
   if (tokens_per_solved !== null) return formatCount(Math.round(tokens_per_solved));
   return solved === 0 ? "-" : "unknown";
-}
-
-function plural(n: number, one: string, many = `${one}s`): string {
-  return `${formatCount(n)} ${n === 1 ? one : many}`;
 }

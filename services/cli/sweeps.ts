@@ -32,6 +32,12 @@ export async function withSweeps<T>(
   }
 }
 
+/** `3 lost: 2 host_timeout, 1 verifier_crashed`. */
+function lostText({ failures, failures_by_reason: byReason }: SweepStatus): string {
+  const reasons = Object.entries(byReason).map(([reason, count]) => `${formatCount(count)} ${reason}`);
+  return `${formatCount(failures)} lost${reasons.length === 0 ? "" : `: ${reasons.join(", ")}`}`;
+}
+
 /** A status as lines for a person. */
 export function statusLines(status: SweepStatus): readonly string[] {
   const { total, ...byState } = status.tasks;
@@ -40,7 +46,7 @@ export function statusLines(status: SweepStatus): readonly string[] {
     `${status.id}: ${status.state}`,
     `  tasks       ${formatCount(total)}: ${states.map(([state, n]) => `${formatCount(n)} ${state}`).join(", ")}`,
     `  solved      ${formatCount(status.solved)}`,
-    `  rollouts    ${formatCount(status.rollouts)}, ${formatCount(status.in_flight)} asks in flight, ${formatCount(status.failures)} lost`,
+    `  rollouts    ${formatCount(status.rollouts)}, ${formatCount(status.in_flight)} asks in flight, ${lostText(status)}`,
     `  tokens      ${status.usage.completion_tokens === null ? "unknown" : formatCount(status.usage.completion_tokens)}`,
     `  cached      ${formatShare(cachedShare(status.usage))}`,
     ...status.hosts.map(

@@ -36,6 +36,8 @@ export interface TaskTally {
   /** Candidates with a verdict, and those that are correct: n and c of pass@k. */
   readonly judged: number;
   readonly correct: number;
+  /** Those that the verifier could not decide; absent in a journal of a version that did not count them. */
+  readonly undecided?: number;
   /** The allocator meant it for no work: it counts in no accuracy. Absent: it did not say so. */
   readonly isPassedOver?: true;
   /** How it ended, for an allocator that learns from it; and that it is of the development fold. Absent where none does. */
@@ -90,6 +92,7 @@ export class Totals {
   losses = 0;
   readonly lossesByReason: Record<string, number> = {};
   hedged = 0;
+  undecided = 0;
   usage: Usage = NO_USAGE;
   readonly tasks = { completed: 0, exhausted: 0, failed: 0, cancelled: 0 };
 
@@ -110,6 +113,7 @@ export class Totals {
     for (const [reason, count] of Object.entries(tally.lossesByReason ?? {}))
       this.lossesByReason[reason] = (this.lossesByReason[reason] ?? 0) + count;
     this.hedged += tally.hedged ?? 0;
+    this.undecided += tally.undecided ?? 0;
     this.usage = addUsage(this.usage, tally.usage);
   }
 
@@ -136,6 +140,7 @@ export class Totals {
       rollouts: this.rollouts,
       failures_by_reason: { ...this.lossesByReason },
       hedged: this.hedged,
+      undecided: this.undecided,
       usage: this.usage,
       budget: run.budget,
       prefix: {

@@ -304,6 +304,7 @@ export class TaskRun {
       hedged: this.#hedged,
       judged: judged.length,
       correct,
+      undecided: judged.filter((candidate) => candidate.verdict?.verdict === "undecided").length,
       ...(typeof this.#stopped?.reason === "string" ? { isPassedOver: true } : {}),
       ...(this.#learnedFrom === null ? {} : { progress: this.progress }),
       ...(this.#learnedFrom === "fold" ? { isOfFold: true } : {}),

@@ -47,8 +47,8 @@ export interface Fault {
 
 /** Faults of one round. */
 const FAULTS_MAX = 4;
-/** They begin within this time of the sweep's submission. */
-const AT_MS_MAX = 4_000;
+/** They begin within this time of the submission: later ones would mostly find a sweep that nothing delayed at its end. */
+const AT_MS_MAX = 2_500;
 const KILLED_MS_MAX = 1_500;
 const STOPPED_MS_MIN = 500;
 const STOPPED_MS_MAX = 4_000;

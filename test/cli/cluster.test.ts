@@ -189,6 +189,34 @@ test("a sweep on a coordinator is watched, paused, resumed and cancelled", async
   place.remove();
 }, 180_000);
 
+test("a submitted sweep of which more fails than may is paused, and can be resumed", async () => {
+  const [firstRecord = ""] = FILES["records.jsonl"].split(/(?<=\n)/);
+  const place = folder({ ...FILES, "records.jsonl": firstRecord });
+  const address = `127.0.0.1:${await freePort()}`;
+  const shared = ["--redis", redis.url, "--prefix", "cli-limit"];
+  const at = ["--coordinator", address];
+  const coordinator = background(
+    place.path,
+    "coordinator",
+    "--listen",
+    address,
+    "--runs",
+    "cluster",
+    ...shared,
+  );
+  await says(coordinator, `coordinator on ${address}`);
+  const submitted = background(place.path, "submit", "sweep.yaml", ...at, "--watch", "--fail-on-error", "0");
+  await says(submitted, "sweep replay runs");
+  background(place.path, "worker", "--engine", "replay", "--records", "records.jsonl", ...at, ...shared);
+  const { status, said } = await submitted.ended;
+  expect(status).toBe(2);
+  expect(said).toMatch(
+    /paused: \d+ of \d+ tasks failed, more than --fail-on-error 0 allows; go on with: .* resume replay/,
+  );
+  expect((await run(place.path, "get", "replay", ...at)).out).toMatch(/lost: \d+ no_record/);
+  place.remove();
+}, 180_000);
+
 test("a coordinator that is not there is named", async () => {
   const place = folder({});
   const address = `127.0.0.1:${await freePort()}`;

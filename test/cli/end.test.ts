@@ -80,11 +80,16 @@ describe("exit statuses", () => {
     const shell = createTestShell();
     const tasks = { total: 144, completed: 141, exhausted: 0, failed: 3, cancelled: 0 };
     const failed = [{ task: "a/p1", error: "host_refused: wrong key" }];
-    const summary = summaryWith({ tasks, failures_by_reason: { host_refused: 2, host_timeout: 40 } });
+    const summary = summaryWith({
+      tasks,
+      failures_by_reason: { host_refused: 2, host_timeout: 40 },
+      undecided: 7,
+    });
     tellEnd(summary, shell, { ...END, failed });
     expect(shell.outLines).toEqual(
       expect.arrayContaining([
         "lost: 40 host_timeout, 2 host_refused",
+        "undecided: 7 candidates; rollouts.jsonl says why",
         "failed: a/p1: host_refused: wrong key",
         "failed: 2 more; results.jsonl says why",
       ]),
@@ -95,6 +100,17 @@ describe("exit statuses", () => {
     const shell = createTestShell();
     expect(tellEnd(summaryWith({ state: "interrupted" }), shell, END)).toBe(130);
     expect(shell.saidLines.at(-1)).toBe("interrupted; go on with: coppice run --resume 'runs/my demo'");
+  });
+
+  test("who watched a coordinator that was told to leave hears what goes on with the sweep", () => {
+    const shell = createTestShell();
+    expect(tellEnd(summaryWith({ state: "interrupted" }), shell, { ...END, isResumableHere: false })).toBe(
+      130,
+    );
+    expect(shell.outLines).toContain("48 problems x 3 strategies: 144 completed (interrupted)");
+    expect(shell.saidLines.at(-1)).toMatch(
+      /^interrupted: .* the next that starts over the same runs goes on/,
+    );
   });
 });
 

@@ -93,6 +93,10 @@ describe("a sweep over records", () => {
     expect(strict.out).toContain("3 problems x 1 strategy: 2 completed, 1 failed");
     expect(strict.said).toContain("1 of 3 tasks failed, more than --fail-on-error 33% allows");
     expect([strict.status, lenient.status]).toEqual([2, 0]);
+    const lines = ["lost: 2 no_record", expect.stringMatching(/^failed: best-of-n\/c: no_record: /)];
+    expect(strict.out.split("\n")).toEqual(expect.arrayContaining(lines));
+    const summary = await run(more.path, "summary", "runs/strict");
+    expect(summary.out.split("\n")).toEqual(expect.arrayContaining(lines));
     more.remove();
   });
 

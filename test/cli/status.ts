@@ -80,6 +80,7 @@ export function summaryWith(changes: Partial<Summary> = {}): Summary {
     rollouts: 768,
     failures_by_reason: {},
     hedged: 0,
+    undecided: 0,
     usage: USAGE,
     budget: {
       given: NO_CEILINGS,

@@ -1,4 +1,4 @@
-import { readFile, writeFile } from "node:fs/promises";
+import { readFile, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { folder, PUZZLES, RECORDS, REPLAY_SWEEP, run } from "./command.ts";
@@ -31,10 +31,16 @@ describe("coppice summary", () => {
   });
 
   test("a run that has no summary, and one that is damaged, are refused by name", async () => {
+    const text = await readFile(file, "utf8");
     const none = await run(place.path, "summary", "runs/nowhere");
     expect(none).toMatchObject({ status: 1 });
+    expect(none.said).not.toContain("--resume");
     expect(none.said).toMatch(/nowhere\/summary\.json: expected the summary of a run.*ENOENT/);
-    const summary = JSON.parse(await readFile(file, "utf8"));
+    await rm(file);
+    const begun = await run(place.path, "summary", "runs/replay");
+    expect(begun.said).toMatch(/if nothing works on it any more, go on with: .* run --resume runs\/replay$/m);
+    await writeFile(file, text);
+    const summary = JSON.parse(text);
     summary.strategies["best-of-n"].estimates.pass_at_k["1"].mean = "many";
     await writeFile(file, JSON.stringify(summary));
     const damaged = await run(place.path, "summary", "runs/replay");

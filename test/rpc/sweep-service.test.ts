@@ -94,6 +94,7 @@ class TestRun implements SweepRun {
       rollouts: this.rollouts,
       failures_by_reason: {},
       hedged: 0,
+      undecided: 0,
       usage: UNKNOWN_USAGE,
       budget: { given: budget, spent: budget },
       prefix: { prompt_tokens: null, computed_tokens: null, unique_tokens: null, ratio: null },

@@ -13,6 +13,7 @@ import { messageOf } from "../../runtime/errors.ts";
 import { serveRpc } from "../../runtime/rpc.ts";
 import { exposeCoordinator } from "../cluster-metrics.ts";
 import { exposeMetrics, openLanes, runDaemon, untilLeaving } from "../daemon.ts";
+import { plural } from "../count-text.ts";
 import { EXIT } from "../exit-status.ts";
 import { parseRun } from "../load-sweep.ts";
 import {
@@ -95,7 +96,9 @@ function serve(options: CoordinatorOptions, shell: Shell): Promise<number> {
       await untilLeaving(daemon.lifecycle.leaving);
       const left = await coordinator.drain(options.drainSeconds * 1_000);
       const again = `${shell.program} coordinator --runs ${quoteArgument(options.runs)}`;
-      shell.say(left === 0 ? "no sweep was running" : `${left} sweeps interrupted; go on with: ${again}`);
+      shell.say(
+        left === 0 ? "no sweep was running" : `${plural(left, "sweep")} interrupted; go on with: ${again}`,
+      );
       return EXIT.settled;
     },
   );

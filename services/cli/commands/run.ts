@@ -15,10 +15,11 @@ import { createLateSink, createLog } from "../../runtime/log.ts";
 import { dryRunLines, estimateSweep, firstPromptLine } from "../dry-run.ts";
 import { type EmbeddedCluster, startEmbeddedCluster } from "../embedded-cluster.ts";
 import { EXIT } from "../exit-status.ts";
+import { FAILED_SHOWN_MAX } from "../failure-lines.ts";
 import { resumeAdvice, tellEnd } from "../follow.ts";
 import { type LoadedSweep, loadRun, loadSweep, shownPath } from "../load-sweep.ts";
 import { formatCount } from "../count-text.ts";
-import { type FailLimit, failLimitText, watchFailures } from "../fail-limit.ts";
+import { type FailLimit, stoppingText, watchFailures } from "../fail-limit.ts";
 import { drainOption, failOnErrorOption, jsonOption, setOption } from "../options.ts";
 import { createProgress, progressMode } from "../progress.ts";
 import { type Shell, quoteArgument } from "../shell.ts";
@@ -26,8 +27,6 @@ import { programVersion } from "../version.ts";
 
 /** After the first signal rollouts that run may finish for so long; what does not is computed again on resume. */
 const DRAIN_SECONDS = 5;
-/** Failed tasks that are listed at the end. */
-const FAILED_SHOWN_MAX = 5;
 const VERIFIER_THREADS_MAX = 4;
 
 interface RunOptions {
@@ -205,10 +204,9 @@ async function follow(
   let isStopped = false;
   const leave = (): void =>
     void interrupt(sweepRun, cluster, { shell, graceMs: options.drainSeconds * 1_000 });
-  const failures = watchFailures(options.failOnError, ({ failed, settled }) => {
+  const failures = watchFailures(options.failOnError, (tasks) => {
     isStopped = true;
-    const limit = failLimitText(options.failOnError);
-    shell.say(`stopping: ${failed} of ${settled} tasks failed, more than --fail-on-error ${limit} allows`);
+    shell.say(`stopping: ${stoppingText(options.failOnError, tasks)}`);
     leave();
   });
   const unwatch = sweepRun.watch((event) => {

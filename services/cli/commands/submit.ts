@@ -42,7 +42,7 @@ async function submit(path: string, options: SubmitOptions, shell: Shell): Promi
     if (options.json)
       shell.out(JSON.stringify({ kind: "submitted", sweep: status.id, output: status.output }));
     else shell.out(`sweep ${status.id} runs: ${status.tasks.total} tasks, output ${status.output}`);
-    if (options.watch) return watchSweep(sweeps, status.id, { options, shell });
+    if (options.watch) return watchSweep(sweeps, status.id, { options, shell, pausesPast: true });
     if (!options.json) shell.out(`watch it by: ${watch}`);
     return EXIT.settled;
   });

@@ -6,7 +6,7 @@ import { createLifecycle } from "../../runtime/lifecycle.ts";
 import { silentLog } from "../../runtime/log.ts";
 import { EXIT } from "../exit-status.ts";
 import { tellEnd } from "../follow.ts";
-import type { FailLimit } from "../fail-limit.ts";
+import { type FailLimit, stoppingText, watchFailures } from "../fail-limit.ts";
 import { coordinatorOption, failOnErrorOption, jsonOption, tokenOption } from "../options.ts";
 import { createProgress, progressMode } from "../progress.ts";
 import { type Shell, quoteArgument } from "../shell.ts";
@@ -32,11 +32,14 @@ export function watchCommand(program: Command, shell: Shell, exit: (status: numb
     });
 }
 
-/** Shows the sweep's progress until it ends or the person leaves; the sweep goes on without them. */
+/**
+ * Shows the sweep's progress until it ends or the person leaves; the sweep goes on without them.
+ * @param pausesPast Whether the sweep is paused once more of it has failed than `failOnError` allows: for who has submitted it.
+ */
 export async function watchSweep(
   sweeps: SweepClient,
   id: string,
-  { options, shell }: { readonly options: WatchOptions; readonly shell: Shell },
+  { options, shell, pausesPast = false }: { options: WatchOptions; shell: Shell; pausesPast?: boolean },
 ): Promise<number> {
   const lifecycle = createLifecycle({
     process: shell.process,
@@ -47,14 +50,22 @@ export async function watchSweep(
   const progress = createProgress(shell, progressMode(shell, options.json));
   let output = "";
   let summary: Summary | null = null;
+  let stopping: string | null = null;
+  const stop = new AbortController();
+  const failures = watchFailures(options.failOnError, (tasks) => {
+    if (!pausesPast) return;
+    stopping = stoppingText(options.failOnError, tasks);
+    stop.abort();
+  });
   try {
-    for await (const event of sweeps.watch(id, lifecycle.leaving)) {
+    for await (const event of sweeps.watch(id, AbortSignal.any([lifecycle.leaving, stop.signal]))) {
       progress.event(event);
+      failures(event);
       if (event.kind === "status") output = event.status.output;
       if (event.kind === "ended") summary = event.summary;
     }
   } catch (error) {
-    if (!lifecycle.leaving.aborted) throw error;
+    if (!lifecycle.leaving.aborted && stopping === null) throw error;
   } finally {
     progress.stop();
     await lifecycle.close();
@@ -67,10 +78,14 @@ export async function watchSweep(
       isResumableHere: false,
     });
   }
+  const named = `${quoteArgument(id)} --coordinator ${options.coordinator}`;
+  if (stopping !== null) {
+    await sweeps.pause(id);
+    shell.say(`paused: ${stopping}; go on with: ${shell.program} resume ${named}`);
+    return EXIT.tasksFailed;
+  }
   if (!lifecycle.leaving.aborted)
     throw new CoppiceError("unavailable", `sweep ${id}: the coordinator ended the stream before the sweep`);
-  shell.say(
-    `the sweep goes on; watch it by: ${shell.program} watch ${quoteArgument(id)} --coordinator ${options.coordinator}`,
-  );
+  shell.say(`the sweep goes on; watch it by: ${shell.program} watch ${named}`);
   return EXIT.interrupted;
 }
