@@ -1,6 +1,6 @@
 /** The estimates of a summary as a person reads them: per strategy a row for each k, each mean with its interval. */
 import type { Estimate, Estimates, Summary } from "../coordinator/status.ts";
-import { formatCount } from "./count-text.ts";
+import { plural } from "./count-text.ts";
 import { alignColumns } from "./summary-table.ts";
 
 const COLUMNS = [
@@ -18,7 +18,7 @@ export function estimateTable(summary: Summary): readonly string[] {
     if (ks.length === 0) return ["", `${id}: no estimates by k: ${whyNone(problems)}`];
     const columns = COLUMNS.filter(([, name]) => Object.keys(estimates[name]).length > 0);
     const rows = ks.map((k) => [k, ...columns.map(([, name]) => cell(estimates[name][k]))]);
-    const title = `${id}: mean over ${formatCount(problems)} problems (95% interval over problems)`;
+    const title = `${id}: mean over ${plural(problems, "problem")} (95% interval over problems)`;
     return ["", title, ...alignColumns([["k", ...columns.map(([header]) => header)], ...rows])];
   });
 }

@@ -19,7 +19,9 @@ export function failureLines(summary: Summary, failed: readonly FailedTask[]): r
       : [`undecided: ${plural(summary.undecided, "candidate")}; rollouts.jsonl says why`]),
     ...failed.map(({ task, error }) => `failed: ${task}: ${error ?? "no reason is known"}`),
     ...(more > 0
-      ? [`failed: ${formatCount(more)} ${failed.length === 0 ? "tasks" : "more"}; results.jsonl says why`]
+      ? [
+          `failed: ${failed.length === 0 ? plural(more, "task") : `${formatCount(more)} more`}; results.jsonl says why`,
+        ]
       : []),
   ];
 }

@@ -185,6 +185,7 @@ export class Run implements SweepRun, JobOwner {
   watch(listener: (event: SweepEvent) => void): () => void {
     const unwatch = this.#watchers.add(listener);
     listener({ kind: "status", status: this.status() });
+    for (const message of this.#dispatch.missing) listener({ kind: "log", level: "warn", message });
     if (this.#isOver) listener({ kind: "ended", summary: this.#summary() });
     return unwatch;
   }

@@ -40,7 +40,8 @@ export interface TaskDispatchOptions {
 
 export class TaskDispatch implements TreeOwner {
   readonly #options: TaskDispatchOptions;
-  readonly #missing = new Set<string>();
+  /** What was told to be missing, with whether it is there by now. */
+  readonly #missing = new Map<string, () => boolean>();
   readonly #trees = new Map<TaskRun, Map<HostRoute, TaskTree>>();
   /** Tasks with asks that wait for verifiers off the hosts, and how many. */
   readonly #verifying = new Map<TaskRun, number>();
@@ -60,8 +61,13 @@ export class TaskDispatch implements TreeOwner {
     const { dispatcher, id } = this.#options;
     const route = routes.rollouts;
     if (dispatcher.scheduler.wants(route, treeKind(id, arm, route))) return true;
-    this.#miss(dispatcher.scheduler.couldServe(route), describeRoute(route));
+    this.#miss(() => dispatcher.scheduler.couldServe(route), describeRoute(route));
     return false;
+  }
+
+  /** What was told to be missing and still is: for who begins to watch. */
+  get missing(): readonly string[] {
+    return [...this.#missing].filter(([, isThere]) => !isThere()).map(([what]) => missingText(what));
   }
 
   /** Verifications that wait for a verifier off the hosts. */
@@ -232,7 +238,7 @@ export class TaskDispatch implements TreeOwner {
       scheduler.plant(tree);
     }
     scheduler.touched(tree.id);
-    this.#miss(scheduler.couldServe(route), describeRoute(route));
+    this.#miss(() => scheduler.couldServe(route), describeRoute(route));
   }
 
   /** Asks like the one that goes next for which the budget has room; those for which it never will are lost. */
@@ -266,7 +272,7 @@ export class TaskDispatch implements TreeOwner {
     while (line.size > 0 && isSending()) {
       const max = Math.min(dispatcher.room(lane), siblingsMax);
       if (max === 0)
-        return this.#miss(dispatcher.has(lane), `a verification worker that offers "${verifier}"`);
+        return this.#miss(() => dispatcher.has(lane), `a verification worker that offers "${verifier}"`);
       this.#dispatch(task, line.takeSiblings(max), lane, task.ordinal);
     }
   }
@@ -295,11 +301,15 @@ export class TaskDispatch implements TreeOwner {
     return { id, tokens, isKnown: completionTokens !== null };
   }
 
-  #miss(isThere: boolean, what: string): void {
-    if (isThere || this.#missing.has(what)) return;
-    this.#missing.add(what);
-    this.#options.onMissing(`waiting for ${what}; there is none`);
+  #miss(isThere: () => boolean, what: string): void {
+    if (isThere() || this.#missing.has(what)) return;
+    this.#missing.set(what, isThere);
+    this.#options.onMissing(missingText(what));
   }
+}
+
+function missingText(what: string): string {
+  return `waiting for ${what}; there is none`;
 }
 
 /** null for what ended otherwise than by an answer: nothing is learned from it. */

@@ -235,8 +235,16 @@ describe("a verifier that is inference", () => {
       level: "warn",
       message: 'waiting for a host that serves "judge-model" and has score; there is none',
     });
+    // Who comes later hears of it too, and of nothing that is there by now.
+    const toldLate = (): readonly string[] => {
+      const told: string[] = [];
+      started.watch((event) => void (event.kind === "log" && told.push(event.message)))();
+      return told;
+    };
+    expect(toldLate()).toEqual(['waiting for a host that serves "judge-model" and has score; there is none']);
     await parts.addHost("judge", createSeededDriver({ model: "judge-model" }));
     await started.ended;
+    expect(toldLate()).toEqual([]);
   });
 });
 

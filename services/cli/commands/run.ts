@@ -18,7 +18,7 @@ import { EXIT } from "../exit-status.ts";
 import { FAILED_SHOWN_MAX } from "../failure-lines.ts";
 import { resumeAdvice, tellEnd } from "../follow.ts";
 import { type LoadedSweep, loadRun, loadSweep, shownPath } from "../load-sweep.ts";
-import { formatCount } from "../count-text.ts";
+import { formatCount, plural } from "../count-text.ts";
 import { type FailLimit, stoppingText, watchFailures } from "../fail-limit.ts";
 import { drainOption, failOnErrorOption, jsonOption, setOption } from "../options.ts";
 import { createProgress, progressMode } from "../progress.ts";
@@ -242,7 +242,7 @@ function openingLines(sweepRun: SweepRun, plan: Plan, { hosts }: EmbeddedCluster
   const { tasks } = sweepRun.status();
   const settled = tasks.completed + tasks.exhausted + tasks.failed + tasks.cancelled;
   const served = hosts.map(({ id, engine, model }) => `${id} (${engine}, "${model}")`).join(", ");
-  const first = `sweep ${sweepRun.id}: ${formatCount(tasks.total)} tasks${settled > 0 ? `, ${formatCount(settled)} settled before` : ""}; hosts: ${served}`;
+  const first = `sweep ${sweepRun.id}: ${plural(tasks.total, "task")}${settled > 0 ? `, ${formatCount(settled)} settled before` : ""}; hosts: ${served}`;
   return plan.kind === "new" ? [first, firstPromptLine(plan.sweep, plan.loaded.check.first)] : [first];
 }
 

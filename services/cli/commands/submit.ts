@@ -1,5 +1,6 @@
 /** `coppice submit`: hands a sweep to a coordinator. It is checked whole before it is sent. */
 import type { Command } from "commander";
+import { plural } from "../count-text.ts";
 import { EXIT } from "../exit-status.ts";
 import { loadSweep } from "../load-sweep.ts";
 import { coordinatorOption, failOnErrorOption, jsonOption, setOption, tokenOption } from "../options.ts";
@@ -41,7 +42,7 @@ async function submit(path: string, options: SubmitOptions, shell: Shell): Promi
     const watch = `${shell.program} watch ${quoteArgument(status.id)} --coordinator ${options.coordinator}`;
     if (options.json)
       shell.out(JSON.stringify({ kind: "submitted", sweep: status.id, output: status.output }));
-    else shell.out(`sweep ${status.id} runs: ${status.tasks.total} tasks, output ${status.output}`);
+    else shell.out(`sweep ${status.id} runs: ${plural(status.tasks.total, "task")}, output ${status.output}`);
     if (options.watch) return watchSweep(sweeps, status.id, { options, shell, pausesPast: true });
     if (!options.json) shell.out(`watch it by: ${watch}`);
     return EXIT.settled;
