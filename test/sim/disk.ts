@@ -15,8 +15,8 @@ export interface SimulatedDiskOptions {
   readonly delayMs: (operation: "write" | "sync" | "other") => number;
   /** Asked before each write and sync; null: it works. */
   readonly trouble: () => DiskTrouble | null;
-  /** Told of bytes of a file that are durable now. */
-  readonly onDurable?: (path: string, bytes: Buffer) => void;
+  /** Told of bytes of a file that are durable now, and where they begin. */
+  readonly onDurable?: (path: string, bytes: Buffer, at: number) => void;
 }
 
 /** A file's bytes, and how many of them a crash leaves. */
@@ -137,10 +137,11 @@ export class SimulatedDisk {
         during("sync", () => {
           const wrong = trouble();
           if (wrong !== null) throw errno(wrong, path);
-          const fresh = Buffer.from(content.bytes.subarray(content.synced));
+          const at = content.synced;
+          const fresh = Buffer.from(content.bytes.subarray(at));
           content.synced = content.size;
           content.cut = null;
-          if (fresh.length > 0) onDurable?.(path, fresh);
+          if (fresh.length > 0) onDurable?.(path, fresh, at);
         }),
       truncate: (bytes) => during("other", () => content.truncate(bytes)),
       read: (at, length) => during("other", () => Buffer.from(content.bytes.subarray(at, at + length))),

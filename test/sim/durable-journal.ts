@@ -31,11 +31,11 @@ export class DurableJournal {
     this.#sweep = sweep;
   }
 
-  /** More of it is durable. */
-  add(path: string, bytes: Buffer): void {
+  /** More of it is durable. The header was, at another path, before the run had its own. */
+  add(path: string, bytes: Buffer, at: number): void {
     let file = this.#files.get(path);
     if (file === undefined)
-      this.#files.set(path, (file = { entries: [], rest: "", end: 0, isSealed: false }));
+      this.#files.set(path, (file = { entries: [], rest: "", end: at, isSealed: false }));
     if (file.isSealed) return;
     const lines = (file.rest + bytes.toString("utf8")).split("\n");
     file.rest = lines.pop() ?? "";

@@ -111,8 +111,8 @@ class World {
         return operation === "sync" ? 0.2 + diskRandom.next() : 0.05;
       },
       trouble: () => this.#diskTrouble,
-      onDurable: (path, bytes) => {
-        if (path.includes(`${OUTPUT}/journal/`)) this.#checking(() => this.#journal.add(path, bytes));
+      onDurable: (path, bytes, at) => {
+        if (path.includes(`${OUTPUT}/journal/`)) this.#checking(() => this.#journal.add(path, bytes, at));
       },
     });
     this.#store = new SimulatedStore({
