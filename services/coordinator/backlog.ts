@@ -17,6 +17,7 @@ export interface OpenAsk {
   job: string | null;
   /** How often it was put into a job: part of the job's id. */
   dispatches: number;
+  /** Held while it is with a host, or its answer on the way to disk; one that waits would keep the budget from those that could go. */
   reservation: Reservation | null;
   /** Hosts at which it failed for good (`RETRY_RULES`). */
   failedAt?: readonly string[];
@@ -114,8 +115,7 @@ function isSamePlace(a: Ask, b: Ask): boolean {
   return a.kind !== "sample" || a.prefix === b.prefix;
 }
 
-/** One that was dispatched before holds its reservation already; the others still need one. */
-function groupOf({ ask, reservation }: OpenAsk): string {
+function groupOf({ ask }: OpenAsk): string {
   if (ask.kind === "verify") return `verify ${ask.role} ${ask.tool}`;
-  return `sample ${reservation === null ? "new" : "again"} ${JSON.stringify(ask.options)}`;
+  return `sample ${JSON.stringify(ask.options)}`;
 }

@@ -160,7 +160,7 @@ export class Settlement {
   }
 
   #tellWithdrawn(task: TaskRun, asks: readonly OpenAsk[]): void {
-    // One that came back from a worker waits for nobody's word, and holds a reservation.
+    // One that came back from a worker waits for nobody's word; what it had used until then is written.
     for (const open of asks) if (open.job === null && open.accepting === null) this.assumeStopped(task, open);
     this.#withdrawals.tell(asks, (open) => {
       const isHeld = open.isHedge ? task.copies.has(open) : task.asks.get(open.ask.id) === open;

@@ -429,7 +429,7 @@ export class Run implements SweepRun, JobOwner {
   #comeBack(task: TaskRun, open: OpenAsk, tokens: number | null): void {
     open.effort.ended(this.#parts.dispatcher.gpus);
     if (open.ask.kind === "sample") open.effort.wasted(tokens);
-    task.returned(open);
+    this.#dispatch.cameBack(task, open);
   }
 
   /** The rest of the sweep is settled as it stands: the budget's time is over, or the user cancelled. */

@@ -127,6 +127,14 @@ export class TaskDispatch implements TreeOwner {
     for (const tree of held) this.#options.dispatcher.scheduler.touched(tree.id);
   }
 
+  /** A host gave the ask back. It waits again: what it had reserved is for whoever can be sent first. */
+  cameBack(task: TaskRun, open: OpenAsk): void {
+    if (open.reservation !== null) this.#options.ledger.release(open.reservation);
+    open.reservation = null;
+    task.returned(open);
+    this.release();
+  }
+
   /** The task is over. */
   over(task: TaskRun): void {
     for (const tree of this.#trees.get(task)?.values() ?? []) {
@@ -245,8 +253,6 @@ export class TaskDispatch implements TreeOwner {
   #fitting({ task, line }: TaskTree, max: number): number {
     const { ledger, outOfBudget } = this.#options;
     for (let head = line.head(); head !== null; head = line.head()) {
-      // One that was dispatched before holds its reservation already.
-      if (head.reservation !== null) return max;
       const account = ledger.accountOf(task.id, task.arm.id);
       const worst = worstOf(task, head);
       const fitting = ledger.fitting(account, worst, max);

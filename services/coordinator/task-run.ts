@@ -423,7 +423,7 @@ export class TaskRun {
   #withdraw(open: OpenAsk): boolean {
     open.isWithdrawn = true;
     this.#sendEqual(open);
-    if (open.job !== null || open.accepting !== null || open.reservation !== null) return true;
+    if (open.job !== null || open.accepting !== null || open.dispatches > 0) return true;
     this.#close(open.ask.id, null);
     return false;
   }

@@ -11,6 +11,7 @@ const KEPT: readonly (readonly [seed: number, found: string])[] = [
     687,
     "an answer to what an earlier attempt had sent is charged, and taken only where the budget has room (I3)",
   ],
+  [1027, "an ask that came back from its host keeps the budget from nobody who could be sent"],
   [578, "one that was stopped while it opened a run replaces no rows of its successor"],
 ];
 
