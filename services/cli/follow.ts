@@ -57,5 +57,18 @@ export function tellEnd(summary: Summary, shell: Shell, options: EndOptions): nu
         : "interrupted: its coordinator was told to leave; the next that starts over the same runs goes on with it",
     );
   }
+  const more = summary.state === "completed" && options.isResumableHere ? moreOf(summary) : null;
+  if (more !== null)
+    shell.say(`with more budget its tasks ${resumeAdvice(options.output, shell)} --set ${more}`);
   return status;
+}
+
+/** A flag that gives a sweep more of what ended it: as much again; null where no budget did. */
+function moreOf({ tasks, strategies, budget: { given, spent } }: Summary): string | null {
+  const passedOver = Object.values(strategies).reduce((sum, arm) => sum + (arm.passed_over ?? 0), 0);
+  if (tasks.exhausted <= passedOver) return null;
+  if (given.wall_ms !== null && (spent.wall_ms ?? 0) >= given.wall_ms) return `budget.wall=+${given.wall_ms}`;
+  const [unit, ceiling] =
+    Object.entries(given).find(([key, amount]) => amount !== null && key !== "wall_ms") ?? [];
+  return unit === undefined || ceiling === null ? null : `budget.${unit}=+${String(ceiling)}`;
 }

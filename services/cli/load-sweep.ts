@@ -1,6 +1,7 @@
 /** From a path on the command line to a sweep that is checked whole, problems included; before anything is spent. */
 import { readFile } from "node:fs/promises";
 import { join, relative, resolve } from "node:path";
+import { parse, stringify } from "yaml";
 import { asCoppiceError, CoppiceError, messageOf } from "../runtime/errors.ts";
 import {
   type ProblemCheck,
@@ -12,8 +13,15 @@ import {
 import { templateFields } from "../coordinator/sweep-file/prompt-template.ts";
 import { RUN_FILES } from "../coordinator/run-directory.ts";
 import { parseVerifierFlag } from "../coordinator/sweep-file/verifier-flag.ts";
+import { ceilingsOf } from "../coordinator/revision.ts";
+import { applyOverrides } from "../coordinator/sweep-file/sweep-override.ts";
 import { parseSweepFile } from "../coordinator/sweep-file/sweep-file.ts";
-import { type ProblemSource, renderResolved, resolveSweep } from "../coordinator/sweep-file/sweep-resolve.ts";
+import {
+  type ProblemSource,
+  renderResolved,
+  RESOLVED_STYLE,
+  resolveSweep,
+} from "../coordinator/sweep-file/sweep-resolve.ts";
 import type { Problem, Sweep } from "../coordinator/sweep.ts";
 import type { Catalogue } from "../coordinator/sweep-file/sweep-schema.ts";
 import { catalogueFor } from "./strategy-modules.ts";
@@ -79,26 +87,82 @@ export async function loadSweep(path: string, shell: Shell, options: LoadOptions
 /** Keys that may change between attempts at one run: where it runs and how much it may spend. */
 const RESUMABLE_KEYS = ["budget", "hosts", "hedge"];
 
+/** The sweep of a run directory. */
+export interface LoadedRun {
+  readonly sweep: Sweep;
+  /** Its `resolved.yaml` with what was changed; undefined where nothing was. */
+  readonly resolved: string | undefined;
+  /** What was changed, for people: `budget.rollouts 800 -> 5800`. */
+  readonly changes: readonly string[];
+}
+
 /**
  * The sweep of a run directory, from its `resolved.yaml`.
  * @throws not_found for a directory that is none; invalid_argument for an override that would make it another sweep.
  */
-export async function loadRun(directory: string, shell: Shell, overrides: readonly string[]): Promise<Sweep> {
-  const refused = overrides.find((flag) => !RESUMABLE_KEYS.includes(flag.split(/[.=]/)[0] ?? ""));
-  if (refused !== undefined) {
-    const message = `--set ${refused}: a run that is resumed may change ${RESUMABLE_KEYS.join(", ")} only; another sweep needs another run`;
-    throw new CoppiceError("invalid_argument", message);
-  }
+export async function loadRun(
+  directory: string,
+  shell: Shell,
+  overrides: readonly string[],
+): Promise<LoadedRun> {
   const output = resolve(shell.cwd, directory);
   const path = join(output, RUN_FILES.resolved);
   const text = await readText(path, `${directory}: expected a run directory`);
-  return parseRun(text, {
-    path,
-    output,
-    overrides,
-    cwd: shell.cwd,
-    catalogue: await catalogueFor(text, path),
+  const place = { path, output, cwd: shell.cwd, catalogue: await catalogueFor(text, path) };
+  const before = parseRun(text, place);
+  for (const flag of overrides) refuseOtherSweep(flag, before, shell);
+  const sweep = parseRun(text, { ...place, overrides });
+  if (overrides.length === 0) return { sweep, resolved: undefined, changes: [] };
+  for (const [i, { id, strategy, parameters }] of sweep.arms.entries()) {
+    for (const key of strategy.grows ?? []) {
+      const least = Number(before.arms[i]?.parameters[key]);
+      if (Number(parameters[key]) >= least) continue;
+      const found = `found ${String(parameters[key])}`;
+      throw new CoppiceError(
+        "invalid_argument",
+        `strategies.${id}.${key}: expected at least the ${least} that the run has, ${found}: it may grow only`,
+      );
+    }
+  }
+  const raw: unknown = parse(text);
+  applyOverrides(raw, overrides, shell.cwd);
+  return { sweep, resolved: stringify(raw, RESOLVED_STYLE), changes: changesOf(before, sweep) };
+}
+
+/** More budget, other hosts, or more samples of an arm that can go on from those that it has. */
+function refuseOtherSweep(flag: string, { arms, seed }: Sweep, shell: Shell): void {
+  const keys = flag.split("=")[0]?.trim().split(".") ?? [];
+  const [first = "", member = "", key = ""] = keys;
+  if (RESUMABLE_KEYS.includes(first)) return;
+  const may = arms.flatMap(({ id, strategy: { grows = [] } }) =>
+    grows.map((name) => `strategies.${id}.${name}`),
+  );
+  const arm = arms.find(({ id, strategy }, i) => [id, strategy.name, String(i)].includes(member));
+  const isArm = first === "strategies" && arm !== undefined;
+  if (isArm && (key === "budget" || (keys.length === 3 && (arm.strategy.grows ?? []).includes(key)))) return;
+  const advice =
+    first === "seed"
+      ? `seed ${seed} is what its rollouts were sampled with; for another one beside it: ${shell.program} run RUN/resolved.yaml --set ${flag} --set output=ANOTHER`
+      : "another sweep needs another run";
+  throw new CoppiceError(
+    "invalid_argument",
+    `--set ${flag}: a run that is resumed may change ${[...RESUMABLE_KEYS, ...may].join(", ")} only; ${advice}`,
+  );
+}
+
+function changesOf(before: Sweep, after: Sweep): readonly string[] {
+  const numbersOf = (sweep: Sweep): Readonly<Record<string, number>> => ({
+    ...ceilingsOf(sweep),
+    ...Object.fromEntries(
+      sweep.arms.flatMap(({ id, strategy: { grows = [] }, parameters }) =>
+        grows.map((name) => [`strategies.${id}.${name}`, Number(parameters[name])]),
+      ),
+    ),
   });
+  const [old, now] = [numbersOf(before), numbersOf(after)];
+  return Object.keys({ ...old, ...now })
+    .filter((key) => old[key] !== now[key])
+    .map((key) => `${key} ${old[key] ?? "without limit"} -> ${now[key] ?? "without limit"}`);
 }
 
 /**

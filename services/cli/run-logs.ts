@@ -47,8 +47,8 @@ export function createRunLogs(write: (line: string) => void, say: (line: string)
         await open(run.id, sweep.output);
         return run;
       },
-      async reopen(sweep) {
-        const run = await coordinator.reopen(sweep);
+      async reopen(sweep, resolved) {
+        const run = await coordinator.reopen(sweep, resolved);
         await open(run.id, sweep.output);
         return run;
       },

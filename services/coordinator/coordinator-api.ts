@@ -34,8 +34,12 @@ export interface Coordinator {
     problems: Iterable<Problem> | AsyncIterable<Problem>,
     raw: { readonly given: string; readonly resolved: string },
   ): Promise<SweepRun>;
-  /** Goes on with an interrupted or crashed run. The sweep is parsed from the directory's `resolved.yaml` by the caller. */
-  reopen(sweep: Sweep): Promise<SweepRun>;
+  /**
+   * Goes on with an interrupted or crashed run, or with one that is done and may spend more or take more samples now. The sweep
+   * is parsed from the directory's `resolved.yaml` by the caller.
+   * @param resolved The new `resolved.yaml`, where the sweep differs from the directory's.
+   */
+  reopen(sweep: Sweep, resolved?: string): Promise<SweepRun>;
   get(id: string): SweepRun | null;
   list(): readonly SweepRun[];
   /** Interrupts every run, with a grace. @returns How many there were. */

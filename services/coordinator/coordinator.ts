@@ -131,7 +131,7 @@ export function createCoordinator(options: CoordinatorOptions): Coordinator {
     },
   };
 
-  async function open(sweep: Sweep): Promise<SweepRun> {
+  async function open(sweep: Sweep, resolved?: string): Promise<SweepRun> {
     const id = basename(sweep.output);
     const known = runs.get(id);
     if (known !== undefined && ["running", "paused"].includes(known.status().state)) {
@@ -139,7 +139,7 @@ export function createCoordinator(options: CoordinatorOptions): Coordinator {
     }
     const { say } = options;
     const parts = { dispatcher, segments, clock, disk, lock, log, limits: runLimits, version, withdraw, say };
-    const run = await Run.open(id, sweep, parts);
+    const run = await Run.open(id, sweep, parts, resolved);
     runs.set(id, run);
     return run;
   }
@@ -154,7 +154,7 @@ export function createCoordinator(options: CoordinatorOptions): Coordinator {
       await createRunDirectory(sweep.output, { ...raw, problems }, begin, disk);
       return open(sweep);
     },
-    reopen: open,
+    reopen: (sweep, resolved) => open(sweep, resolved),
     get: (id) => runs.get(id) ?? null,
     list: () => [...runs.values()],
     async drain(graceMs) {

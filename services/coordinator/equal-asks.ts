@@ -77,3 +77,8 @@ export class EqualAsks {
     return group;
   }
 }
+
+/** What a host judges is judged once for equal paths; other verifiers remember what they judged themselves. */
+export function isShared(open: OpenAsk): open is OpenAsk & { readonly ask: VerifyAsk } {
+  return open.ask.kind === "verify" && open.route.kind === "host";
+}

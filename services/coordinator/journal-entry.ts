@@ -24,6 +24,27 @@ export interface JournalHeader {
     readonly module?: string;
     readonly parameters: Readonly<Record<string, unknown>>;
   }[];
+  /** What the sweep may spend (`ceilingsOf`); may change from attempt to attempt. Absent in a journal of a version that did not say. */
+  readonly ceilings?: Readonly<Record<string, number>>;
+}
+
+/**
+ * The run goes on with another budget, or with more samples: arms and ceilings as they are from here on. Settled tasks are taken
+ * up again with all that they have: those that a budget ended, and those of arms that grew, but for tasks that had enough. What
+ * was granted before, and asks that were lost to the budget, do not count any more.
+ */
+export interface RevisedEntry {
+  readonly kind: "revised";
+  readonly arms: JournalHeader["arms"];
+  readonly ceilings: Readonly<Record<string, number>>;
+  readonly reopens: { readonly exhausted: boolean; readonly arms: readonly string[] };
+}
+
+/** Rows of tasks that were taken up again are out of the run's files, which are good up to these byte offsets. */
+export interface RowsEntry {
+  readonly kind: "rows";
+  readonly rolloutsEnd: number;
+  readonly resultsEnd: number;
 }
 
 /** An accepted answer. */
@@ -145,6 +166,8 @@ export interface FenceEntry {
 export type JournalEntry =
   | JournalHeader
   | FenceEntry
+  | RevisedEntry
+  | RowsEntry
   | AnswerEntry
   | LossEntry
   | SpentEntry
@@ -159,6 +182,8 @@ export type JournalEntry =
 const KINDS: ReadonlySet<string> = new Set([
   "sweep",
   "fence",
+  "revised",
+  "rows",
   "answer",
   "loss",
   "spent",

@@ -105,6 +105,11 @@ export class Journal {
     await this.#file.append(encodeLine(entry));
   }
 
+  /** Every entry so far, again, in order. Nothing is appended meanwhile. */
+  async reread(visit: (entry: JournalEntry) => void): Promise<void> {
+    await readFiles(this.#place, this.#number, visit);
+  }
+
   /** Rejects with "aborted" where another process has taken the run over. */
   confirm(): Promise<void> {
     return assertNotFollowed(this.#place, this.#number);

@@ -14,6 +14,8 @@ import type {
   StopEntry,
 } from "./journal-entry.ts";
 import { Ledger } from "./ledger.ts";
+import type { Reopenings } from "./reopenings.ts";
+import { ceilingsOf } from "./revision.ts";
 import type { ProblemsFile } from "./run-directory.ts";
 import { SettledOrdinals } from "./settled-ordinals.ts";
 import type { Sweep } from "./sweep.ts";
@@ -29,7 +31,13 @@ export interface GrantedEntry {
   readonly rollouts: number;
 }
 
-export type PastEntry = TaskEntry | GrantedEntry | StopEntry;
+/** From here to the matching `joined`, what was asked may differ from what the entries are about: see `TaskRun.fork`. */
+export interface ForkEntry {
+  readonly kind: "forked" | "joined";
+  readonly task: string;
+}
+
+export type PastEntry = TaskEntry | GrantedEntry | StopEntry | ForkEntry;
 
 /** The header that this sweep would write. */
 export function headerOf(sweep: Sweep, problems: ProblemsFile): JournalHeader {
@@ -47,6 +55,7 @@ export function headerOf(sweep: Sweep, problems: ProblemsFile): JournalHeader {
       ...(arm.strategy.module === undefined ? {} : { module: arm.strategy.module.sha256 }),
       parameters: arm.parameters,
     })),
+    ceilings: ceilingsOf(sweep),
   };
 }
 
@@ -64,11 +73,17 @@ export class Past {
   readonly elapsed = new Map<number, ElapsedEntry>();
   /** Tasks that were opened and not settled: asks of them may have been with hosts when the last attempt ended. */
   readonly opened = new Set<string>();
+  /** Tasks that were settled once, and are not now: they were taken up again. */
+  readonly reopened = new Set<string>();
   order: OrderEntry["order"] = "running";
   rolloutsEnd = 0;
   resultsEnd = 0;
+  readonly #reopenings: Reopenings | null;
+  #settlements = 0;
 
-  constructor(sweep: Sweep) {
+  /** @param reopenings Which settlements hold; null: all do. */
+  constructor(sweep: Sweep, reopenings: Reopenings | null = null) {
+    this.#reopenings = reopenings;
     this.totals = new Totals(sweep);
     this.ledger = new Ledger(sweep);
   }
@@ -92,14 +107,29 @@ export class Past {
   visit(entry: JournalEntry): void {
     switch (entry.kind) {
       case "settled":
+        this.rolloutsEnd = entry.rolloutsEnd;
+        this.resultsEnd = entry.resultsEnd;
+        this.opened.delete(entry.task);
+        this.#settlements += 1;
+        if (this.#reopenings?.holds(entry.ordinal, this.#settlements) === false) {
+          this.reopened.add(entry.task);
+          return;
+        }
+        this.reopened.delete(entry.task);
         this.totals.add(entry.tally);
         this.settled.add(entry.ordinal);
         if (entry.tally.isOfFold === true && entry.tally.progress !== undefined)
           this.fold.push(entry.tally.progress);
         if (this.cohort !== null) this.cohortTallies.set(entry.ordinal, entry.tally);
         this.entries.delete(entry.task);
-        this.opened.delete(entry.task);
         this.ledger.close(entry.task);
+        return;
+      case "revised":
+        this.cohort = null;
+        this.cohortTallies.clear();
+        for (const [task, entries] of this.entries) this.entries.set(task, revised(task, entries));
+        return;
+      case "rows":
         this.rolloutsEnd = entry.rolloutsEnd;
         this.resultsEnd = entry.resultsEnd;
         return;
@@ -139,6 +169,24 @@ export class Past {
     if (known === undefined) this.entries.set(entry.task, [entry]);
     else known.push(entry);
   }
+}
+
+/** Without what a revision of the run made void. */
+function revised(task: string, entries: readonly PastEntry[]): PastEntry[] {
+  const isVoid = (entry: PastEntry): boolean =>
+    (entry.kind === "stop" && entry.state === "exhausted") ||
+    (entry.kind === "loss" && entry.loss.reason === "budget");
+  const kept: PastEntry[] = [];
+  let isForked = false;
+  for (const entry of entries) {
+    if (isVoid(entry) && !isForked) {
+      isForked = true;
+      kept.push({ kind: "forked", task });
+    }
+    if (!isVoid(entry) && entry.kind !== "granted") kept.push(entry);
+  }
+  if (isForked) kept.push({ kind: "joined", task });
+  return kept;
 }
 
 /** The arm of a task, by the task's id (`taskId`): no arm's id has a slash. */

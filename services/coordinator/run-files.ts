@@ -4,9 +4,9 @@ import type { Disk } from "../runtime/disk.ts";
 import type { Log } from "../runtime/log.ts";
 import { messageOf } from "../runtime/errors.ts";
 import { AppendFile } from "./append-file.ts";
-import { Journal } from "./journal.ts";
-import { checkHeader } from "./journal-entry.ts";
-import { headerOf, Past } from "./past.ts";
+import type { Journal } from "./journal.ts";
+import type { Past } from "./past.ts";
+import { openHistory } from "./run-history.ts";
 import { hashRunProblems, replaceFile, Rows, RUN_FILES } from "./run-directory.ts";
 import { type HeldRun, type LockOptions, lockRunDirectory, type RunLock } from "./run-lock.ts";
 import type { Summary, SweepStatus } from "./status.ts";
@@ -19,6 +19,8 @@ export interface RunFilesOptions {
   readonly lock?: RunLock | undefined;
   /** Of the lock. */
   readonly lockOptions?: LockOptions;
+  /** A new `resolved.yaml`, of a sweep that was changed. */
+  readonly resolved?: string | undefined;
 }
 
 export class RunFiles {
@@ -62,20 +64,14 @@ export class RunFiles {
    */
   static async open(
     sweep: Sweep,
-    { log, disk, lock = lockRunDirectory, lockOptions = {} }: RunFilesOptions,
+    { log, disk, lock = lockRunDirectory, lockOptions = {}, resolved }: RunFilesOptions,
   ): Promise<{ readonly files: RunFiles; readonly past: Past }> {
     const directory = sweep.output;
     const problems = await hashRunProblems(directory, disk);
     const held = await lock(directory, lockOptions);
     try {
-      const past = new Past(sweep);
-      const reopened = await Journal.reopen(
-        join(directory, RUN_FILES.journal),
-        (entry) => past.visit(entry),
-        { disk, generation: held.generation },
-      );
-      const { journal, header, tornBytes } = reopened;
-      checkHeader(headerOf(sweep, problems), header, directory);
+      const history = await openHistory(sweep, { problems, generation: held.generation, resolved, disk });
+      const { journal, past, tornBytes } = history;
       if (tornBytes > 0) log.warn({ output: directory, bytes: tornBytes }, "journal_tail_cut");
       const rows = await Rows.open(directory, past, {
         disk,

@@ -79,8 +79,18 @@ export class Settlement {
   }
 
   #replay(task: TaskRun, entry: PastEntry): void {
-    if (entry.kind === "granted") task.grant(entry.rollouts);
-    else this.withdraw(task, entry.kind === "stop" ? task.stop(entry) : task.apply(entry));
+    switch (entry.kind) {
+      case "granted":
+        return task.grant(entry.rollouts);
+      case "forked":
+        return task.fork();
+      case "joined":
+        return task.join();
+      case "stop":
+        return this.withdraw(task, task.stop(entry));
+      default:
+        return this.withdraw(task, task.apply(entry));
+    }
   }
 
   /** The task asks for no more rollouts: journal, then search. Those in flight are withdrawn, and what they hold flows back. */

@@ -150,12 +150,12 @@ export class Run implements SweepRun, JobOwner {
   }
 
   /** Opens the run directory of a sweep, new or not, rebuilds what its journal says, and starts. */
-  static async open(id: string, sweep: Sweep, parts: RunParts): Promise<Run> {
+  static async open(id: string, sweep: Sweep, parts: RunParts, resolved?: string): Promise<Run> {
     let lost: (error: CoppiceError) => void = () => undefined;
     const { clock, say: onWatching } = parts;
     const onLost = (error: CoppiceError): void => lost(error);
     const lockOptions = { clock, onLost, ...(onWatching === undefined ? {} : { onWatching }) };
-    const { files, past } = await RunFiles.open(sweep, { ...parts, lockOptions });
+    const { files, past } = await RunFiles.open(sweep, { ...parts, lockOptions, resolved });
     const run = new Run({ id, sweep, parts, files, past });
     lost = (error) => void run.#fail(error);
     run.#start();

@@ -9,11 +9,10 @@
 import { messageOf } from "../runtime/errors.ts";
 import type { TaskProgress } from "./allocate/allocator.ts";
 import { createRandom, deriveSeed } from "../runtime/random.ts";
-import type { Segment } from "../queue/job.ts";
 import type { AskId, Candidate, Prefix, SampleAsk, VerifyAsk } from "../search/program.ts";
 import { rootPrefix, Search, type Step } from "../search/search.ts";
 import { Backlog, type OpenAsk } from "./backlog.ts";
-import { type Echo, EqualAsks } from "./equal-asks.ts";
+import { type Echo, EqualAsks, isShared } from "./equal-asks.ts";
 import {
   type AnswerEntry,
   answerOf,
@@ -31,6 +30,7 @@ import type { Arm, Problem } from "./sweep.ts";
 import type { Opening, Usage } from "./status.ts";
 import { Standing } from "./standing.ts";
 import { TaskGrant } from "./task-grant.ts";
+import type { TaskRunOptions } from "./task-run-options.ts";
 import { TaskSegments } from "./task-segments.ts";
 import type { SettledState, TaskTally } from "./tally.ts";
 import { UniqueTokens } from "./unique-tokens.ts";
@@ -40,29 +40,6 @@ import { cancelledUsage, lostUsage, rolloutUsage, verificationUsage } from "./us
 
 /** How often a program that is told to ask for no more may ask again, before it is ended where it stands. */
 const ASKS_AFTER_STOP_MAX = 1_000;
-
-export interface TaskRunOptions {
-  readonly ordinal: number;
-  readonly arm: Arm;
-  readonly problem: Problem;
-  /** The rendered prompt. */
-  readonly prompt: string;
-  /** Of the arm. */
-  readonly routes: Routes;
-  readonly sweepSeed: number;
-  readonly isDeterministic: boolean;
-  /** Of the sweep. */
-  readonly prices: Prices | null;
-  /** Asks that an earlier attempt at the run stopped after it had sent them. */
-  readonly spentBefore?: ReadonlySet<AskId>;
-  readonly modelParameters: number | null;
-  /** An earlier attempt at the run opened it, and nobody can say what was in flight when that ended. */
-  readonly isReopened: boolean;
-  /** Whether the allocator learns from how it ends: only while its cohort is open, or always, as of the development fold. */
-  readonly learnedFrom: "cohort" | "fold" | null;
-  /** Called once per segment that the task's jobs may name. */
-  readonly retain: (segment: Segment) => void;
-}
 
 type AskEntry = AnswerEntry | LossEntry | SpentEntry;
 
@@ -96,6 +73,8 @@ export class TaskRun {
   readonly #promptBound = new PromptBound();
   readonly #tokens = new UniqueTokens();
   readonly #learnedFrom: TaskRunOptions["learnedFrom"];
+  /** While entries are replayed that a revision forked: the asks that they may be about. */
+  #forked: ReadonlySet<AskId> | null = null;
   readonly #spentBefore: ReadonlySet<AskId>;
   #issued = 0;
   #verifications = 0;
@@ -198,6 +177,20 @@ export class TaskRun {
     return this.#dropSamples(entry);
   }
 
+  /**
+   * What is replayed next was told to a search that had lost asks to the budget, which are asked again now. An ask that it asked
+   * after that may be another one under the same name here: its answer is accounted, and told to nobody. Where asks do not
+   * depend on answers, they are the same ones.
+   */
+  fork(): void {
+    if (!this.arm.strategy.isIndependentSampling) this.#forked = new Set(this.asks.keys());
+  }
+
+  /** What is replayed next, or comes live, was asked by this search. */
+  join(): void {
+    this.#forked = null;
+  }
+
   /** Open asks that have the answer of an equal one by now: to be applied like a worker's. */
   takeEchoes(): readonly Echo[] {
     return this.#equals
@@ -245,11 +238,15 @@ export class TaskRun {
   }
 
   #apply(entry: AnswerEntry | LossEntry | SpentEntry): readonly OpenAsk[] {
-    const open = this.asks.get(entry.ask);
-    if (open !== undefined && isShared(open) && entry.kind === "answer")
-      this.#equals.answered(open.ask, entry);
+    const open = this.#forked?.has(entry.ask) === false ? undefined : this.asks.get(entry.ask);
+    // It was withdrawn when the budget ended its search, and is wanted again since the run was revised.
+    if (open === undefined || (entry.kind === "spent" && !open.isWithdrawn)) {
+      this.#usage.add(cancelledUsage, entry);
+      return [];
+    }
+    if (isShared(open) && entry.kind === "answer") this.#equals.answered(open.ask, entry);
     this.#close(entry.ask, entry);
-    if (entry.kind === "spent" || open === undefined || open.isWithdrawn) {
+    if (entry.kind === "spent" || open.isWithdrawn) {
       this.#usage.add(cancelledUsage, entry);
       return [];
     }
@@ -504,9 +501,4 @@ export class TaskRun {
   #totalUsage(): Usage {
     return { ...this.#usage.read, pruned_tokens: prunedTokens(this.#rows, this.#search.candidates) };
   }
-}
-
-/** What a host judges is judged once for equal paths; other verifiers remember what they judged themselves. */
-function isShared(open: OpenAsk): open is OpenAsk & { readonly ask: VerifyAsk } {
-  return open.ask.kind === "verify" && open.route.kind === "host";
 }

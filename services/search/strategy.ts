@@ -98,6 +98,11 @@ export interface Strategy<
    * host as it was sampled.
    */
   readonly extendsRollouts: boolean;
+  /**
+   * Parameters that may be raised on a run: what it asks with a lower value, and what it is told, are a beginning of what it asks
+   * with a higher one. Absent: none.
+   */
+  readonly grows?: readonly string[];
   /** Whether its rollouts are independent samples of the prompt, so that pass@k is defined over them. */
   readonly isIndependentSampling: boolean;
   /**

@@ -55,7 +55,47 @@ describe("a sweep over records", () => {
   test("a resumed run may not become another sweep", async () => {
     const { status, said } = await run(place.path, "run", "--resume", "runs/replay", "--set", "seed=3");
     expect(status).toBe(1);
-    expect(said).toContain("--set seed=3: a run that is resumed may change budget, hosts, hedge only");
+    expect(said).toContain(
+      "--set seed=3: a run that is resumed may change budget, hosts, hedge, strategies.best-of-n.n only",
+    );
+    expect(said).toContain("run RUN/resolved.yaml --set seed=3 --set output=ANOTHER");
+  });
+
+  test("a run that its budget ended is topped up, and another seed beside it is a run of its own", async () => {
+    const { path, remove } = folder(FILES);
+    const settled = (text: string): string | undefined =>
+      /: (\d+ completed.*|\d+ exhausted.*)/.exec(text)?.[1];
+    const ended = await run(path, "run", "sweep.yaml", "--set", "budget.rollouts=2");
+    expect(settled(ended.out)).toBe("0 completed, 2 exhausted");
+    const flags = ["--set", "budget.rollouts=+1"];
+    const second = await run(path, "run", "--resume", "runs/replay", ...flags);
+    expect(second.out).toContain("budget.rollouts 2 -> 3");
+    expect(second.out).toContain("budget left: 0 of 3 rollouts");
+    // What was added stands in the run: it needs no saying again.
+    expect(await readFile(join(path, "runs/replay/resolved.yaml"), "utf8")).toContain("rollouts: 3");
+    const third = await run(path, "run", "--resume", "runs/replay", ...flags);
+    expect(settled(third.out)).toBe("2 completed");
+    const rows = (await readFile(join(path, "runs/replay/rollouts.jsonl"), "utf8")).trim().split("\n");
+    expect(new Set(rows.map((row) => JSON.stringify(JSON.parse(row).ask) + JSON.parse(row).task)).size).toBe(
+      4,
+    );
+    for (const [flag, complaint] of [
+      ["budget.rollouts=3", "budget.rollouts: expected at least the 4 that are spent, found 3"],
+      ["budget.rollouts=+x", 'expected a number behind "+", found "x"'],
+      [
+        "strategies.best-of-n.n=1",
+        "strategies.best-of-n.n: expected at least the 2 that the run has, found 1",
+      ],
+      ["model=other", "--set model=other: a run that is resumed may change budget"],
+    ] as const) {
+      const refused = await run(path, "run", "--resume", "runs/replay", "--set", flag);
+      expect(refused.status).toBe(1);
+      expect(refused.said).toContain(complaint);
+    }
+    const beside = ["--set", "seed=3", "--set", "output=runs/seed-3", "--set", "budget.rollouts=100"];
+    const other = await run(path, "run", "runs/replay/resolved.yaml", ...beside);
+    expect(settled(other.out)).toBe("2 completed");
+    remove();
   });
 
   test("--json is one event per line, from started to done", async () => {

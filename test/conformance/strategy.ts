@@ -190,6 +190,23 @@ export function strategyConformance({ strategy, parameters }: StrategyCase): voi
       }
     });
 
+    it.skipIf(strategy.grows === undefined)(
+      "goes on from all that it was told when what may grow has grown",
+      () => {
+        for (const { seed, values } of runs) {
+          const trace = drive(createSearch(values), { ...shuffled(seed, 8), lose: lossy(seed) });
+          for (const name of strategy.grows ?? []) {
+            const more = { ...values, [name]: Number(values[name]) * 2 + 1 };
+            const again = createSearch(more);
+            const replayed = replay(again, trace.journal);
+            expect(replayed.told).toEqual(trace.told);
+            const asked = new Map(replayed.asks.map((ask) => [ask.id, describeAsk(ask)]));
+            for (const ask of trace.asks) expect(asked.get(ask.id)).toBe(describeAsk(ask));
+          }
+        }
+      },
+    );
+
     it("withdraws every open ask when it is cancelled, and keeps its best", () => {
       for (const { seed, values } of runs) {
         const search = createSearch(values);

@@ -437,6 +437,17 @@ describe("--set", () => {
     expect(sweep.hosts[0]).toMatchObject({ threads: 2 });
   });
 
+  test("a plus adds to the number that is there, or to the time", () => {
+    const { sweep } = resolve(GOOD, [
+      "budget.rollouts=+50",
+      "budget.wall=+30m",
+      "strategies.best-of-n.n=+4",
+      "budget.rollouts=+5",
+    ]);
+    expect(sweep.budget).toMatchObject({ rollouts: 155, wallMs: 9_000_000 });
+    expect(sweep.arms[0]).toMatchObject({ parameters: { n: 8 } });
+  });
+
   test("a path is relative to the working directory", () => {
     expect(resolve(GOOD, ["output=runs/x"]).sweep.output).toBe("/here/runs/x");
   });
@@ -448,6 +459,11 @@ describe("--set", () => {
   test.each([
     ["budget.rolouts=5", '--set budget.rolouts=5: budget.rolouts: unknown key; did you mean "rollouts"?'],
     ["bugdet.rollouts=5", '--set bugdet.rollouts=5: bugdet: unknown key; did you mean "budget"?'],
+    ["budget.rollouts=+x", '--set budget.rollouts=+x: expected a number behind "+", found "x"'],
+    [
+      "budget.usd=+1",
+      '--set budget.usd=+1: expected a number in budget.usd to add to, found none; leave out the "+"',
+    ],
     ["budget.rollouts=0", "--set budget.rollouts=0: budget.rollouts: expected at least 1, found 0"],
     ["strategies.7.n=1", '--set strategies.7.n=1: there is no "7"; there are: best-of-n, beam'],
     ["strategies.mcts.n=1", '--set strategies.mcts.n=1: there is no "mcts"; there are: best-of-n, beam'],

@@ -96,7 +96,7 @@ export function exportCommand(program: Command, shell: Shell, exit: (status: num
 
 async function runExport(run: string, flags: ExportFlags, shell: Shell): Promise<void> {
   const kind = kindOf(flags);
-  const sweep = await loadRun(run, shell, []);
+  const { sweep } = await loadRun(run, shell, []);
   const out = resolve(shell.cwd, flags.out ?? defaultName(sweep, flags.to));
   if (flags.to === "parquet" && !out.endsWith(".parquet"))
     throw new CoppiceError("invalid_argument", `--out ${flags.out}: expected a name that ends in .parquet`);

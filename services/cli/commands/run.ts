@@ -17,7 +17,7 @@ import { type EmbeddedCluster, startEmbeddedCluster } from "../embedded-cluster.
 import { EXIT } from "../exit-status.ts";
 import { FAILED_SHOWN_MAX } from "../failure-lines.ts";
 import { resumeAdvice, tellEnd } from "../follow.ts";
-import { type LoadedSweep, loadRun, loadSweep, shownPath } from "../load-sweep.ts";
+import { type LoadedRun, type LoadedSweep, loadRun, loadSweep, shownPath } from "../load-sweep.ts";
 import { formatCount, plural } from "../count-text.ts";
 import { type FailLimit, stoppingText, watchFailures } from "../fail-limit.ts";
 import { drainOption, failOnErrorOption, jsonOption, setOption } from "../options.ts";
@@ -41,7 +41,7 @@ interface RunOptions {
 
 type Plan =
   | { readonly kind: "new"; readonly sweep: Sweep; readonly loaded: LoadedSweep }
-  | { readonly kind: "resumed"; readonly sweep: Sweep };
+  | ({ readonly kind: "resumed" } & LoadedRun);
 
 export function runCommand(program: Command, shell: Shell, exit: (status: number) => void): void {
   program
@@ -96,7 +96,7 @@ async function makePlan(path: string | undefined, options: RunOptions, shell: Sh
     throw new CoppiceError("invalid_argument", `expected a sweep file or --resume DIRECTORY, found ${found}`);
   }
   if (options.resume !== undefined)
-    return { kind: "resumed", sweep: await loadRun(options.resume, shell, options.set) };
+    return { kind: "resumed", ...(await loadRun(options.resume, shell, options.set)) };
   const loaded = await loadSweep(path ?? "", shell, {
     overrides: options.set,
     skipInvalid: options.skipInvalid,
@@ -172,7 +172,7 @@ function refuseUnserved(sweep: Sweep, { hosts }: EmbeddedCluster): void {
 
 async function begin(plan: Plan, { coordinator }: EmbeddedCluster): Promise<SweepRun> {
   if (plan.kind === "resumed") {
-    const reopened = await coordinator.reopen(plan.sweep);
+    const reopened = await coordinator.reopen(plan.sweep, plan.resolved);
     // It may have been paused on a coordinator; whoever resumes it here wants it to run.
     reopened.resume();
     return reopened;
@@ -243,7 +243,8 @@ function openingLines(sweepRun: SweepRun, plan: Plan, { hosts }: EmbeddedCluster
   const settled = tasks.completed + tasks.exhausted + tasks.failed + tasks.cancelled;
   const served = hosts.map(({ id, engine, model }) => `${id} (${engine}, "${model}")`).join(", ");
   const first = `sweep ${sweepRun.id}: ${plural(tasks.total, "task")}${settled > 0 ? `, ${formatCount(settled)} settled before` : ""}; hosts: ${served}`;
-  return plan.kind === "new" ? [first, firstPromptLine(plan.sweep, plan.loaded.check.first)] : [first];
+  if (plan.kind === "resumed") return [...plan.changes, first];
+  return [first, firstPromptLine(plan.sweep, plan.loaded.check.first)];
 }
 
 /** Finishes what runs, within the grace, and closes the journal; the run stays resumable. */

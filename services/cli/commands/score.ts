@@ -55,7 +55,7 @@ export function scoreCommand(program: Command, shell: Shell, exit: (status: numb
 }
 
 async function score(run: string, flags: ScoreFlags, shell: Shell): Promise<number> {
-  const before = await loadRun(run, shell, []);
+  const { sweep: before } = await loadRun(run, shell, []);
   const { kind } = parseVerifierFlag(flags.verifier);
   const output = flags.out === undefined ? `${before.output}-${String(kind)}` : resolve(shell.cwd, flags.out);
   const after = await loadRunToScore(run, shell, { verifier: flags.verifier, output });

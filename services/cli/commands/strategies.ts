@@ -45,7 +45,7 @@ function find(name: string, strategies: ReadonlyMap<string, Strategy>): Strategy
 }
 
 function describe(strategy: Strategy): Readonly<Record<string, unknown>> {
-  const { name, version, about, paper, parameters, isIndependentSampling } = strategy;
+  const { name, version, about, paper, parameters, isIndependentSampling, grows = [] } = strategy;
   const defaults = defaultsOf(strategy);
   return {
     name,
@@ -54,6 +54,7 @@ function describe(strategy: Strategy): Readonly<Record<string, unknown>> {
     paper,
     parameters,
     independent_samples: isIndependentSampling,
+    grows,
     needs: strategy.needs(defaults),
     cost: strategy.cost(defaults),
     cost_formula: strategy.costFormula,

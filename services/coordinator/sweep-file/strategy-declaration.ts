@@ -54,6 +54,7 @@ const STRATEGY = z.object({
   parameters: z.record(z.string().regex(/^[a-z][a-z0-9_]*$/, "expected a name in snake_case"), parameter),
   extendsRollouts: z.boolean(),
   isIndependentSampling: z.boolean(),
+  grows: z.array(z.string()).optional(),
   isOrderAdaptive: z.boolean(),
   needs: callable,
   cost: callable,

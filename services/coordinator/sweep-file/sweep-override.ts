@@ -1,6 +1,7 @@
 /** `--set a.b.c=value`: a dotted flag overrides a key of the sweep file. The value is YAML. */
 import { resolve } from "node:path";
 import { parse } from "yaml";
+import { parseDurationMs } from "../../runtime/duration.ts";
 import { CoppiceError, messageOf } from "../../runtime/errors.ts";
 import type { KeyPath } from "./sweep-complaint.ts";
 
@@ -16,6 +17,7 @@ const PATH_KEYS: ReadonlySet<string> = new Set(["output", "problems", "records",
 /**
  * Changes `sweep` (the file's plain value) in place, one override after the other. A list is entered by position
  * (`strategies.0.n`) or by the id, strategy or engine of its member (`strategies.beam-search.width`).
+ * A number behind a "+" is added to what is there: `budget.rollouts=+5000`, `budget.wall=+1h`.
  * @returns Where each one ended up. Whether the last key is known, the schema says.
  * @throws invalid_argument for a flag without "=", a value that is not YAML, or a path that leads nowhere.
  */
@@ -32,7 +34,7 @@ function applyOverride(sweep: unknown, flag: string, cwd: string): Override {
     if (Array.isArray(holder)) {
       const at = memberIndex(holder, key, flag);
       path.push(at);
-      if (isLast) holder[at] = value;
+      if (isLast) holder[at] = sum(holder[at], value, flag);
       holder = holder[at];
       return;
     }
@@ -42,7 +44,7 @@ function applyOverride(sweep: unknown, flag: string, cwd: string): Override {
     // A map of the file: keys that are not there yet are made, the schema refuses those that it does not know.
     const map = holder as Record<string, unknown>;
     path.push(key);
-    if (isLast) map[key] = value;
+    if (isLast) map[key] = sum(map[key], value, flag);
     else map[key] ??= {};
     holder = map[key];
   });
@@ -66,6 +68,37 @@ function splitFlag(flag: string, cwd: string): readonly [readonly string[], unkn
     const message = `--set ${flag}: the value is not YAML: ${messageOf(error)}`;
     throw new CoppiceError("invalid_argument", message, { cause: error });
   }
+}
+
+/** Keys that hold numbers, so that a "+" before one means "and so many more". */
+const ADDABLE = /^(?:budget|strategies\.[^.]+\.budget)\.|^strategies\.[^.]+\.[^.]+=/;
+/** A time: milliseconds, or a text such as "2h". */
+const WALL = /^budget\.wall=/;
+
+/** What is to stand there: the value, or, behind a "+", what stands there and the value. */
+function sum(before: unknown, value: unknown, flag: string): unknown {
+  const [, key = "", added] = /^([^=]*)=\s*\+(.*)$/s.exec(flag) ?? [];
+  if (added === undefined || !ADDABLE.test(flag) || !["number", "undefined"].includes(typeof before)) {
+    if (added === undefined || !WALL.test(flag)) return value;
+  }
+  const toNumber = (given: unknown): number | null => {
+    if (typeof given === "number") return given;
+    if (typeof given !== "string" || given.trim() === "") return null;
+    if (WALL.test(flag)) return parseDurationMs(given);
+    return Number.isFinite(Number(given)) ? Number(given) : null;
+  };
+  const [old, more] = [toNumber(before), toNumber(added)];
+  if (more === null || more < 0)
+    throw new CoppiceError(
+      "invalid_argument",
+      `--set ${flag}: expected a number behind "+", found "${added}"`,
+    );
+  if (old === null)
+    throw new CoppiceError(
+      "invalid_argument",
+      `--set ${flag}: expected a number in ${key} to add to, found none; leave out the "+"`,
+    );
+  return old + more;
 }
 
 function memberIndex(list: readonly unknown[], key: string, flag: string): number {

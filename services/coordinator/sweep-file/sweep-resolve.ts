@@ -144,6 +144,9 @@ export interface ResolvedOrigin {
   readonly modules: "by-path" | "by-name";
 }
 
+/** How YAML is written. */
+export const RESOLVED_STYLE = { aliasDuplicateObjects: false, lineWidth: 110 } as const;
+
 /** The sweep with every default, as YAML that `parseSweepFile` and `resolveSweep` read back as the same sweep. */
 export function renderResolved(sweep: Sweep, origin: ResolvedOrigin): string {
   const file = {
@@ -177,5 +180,5 @@ export function renderResolved(sweep: Sweep, origin: ResolvedOrigin): string {
     hedge: sweep.hedge,
     output: sweep.output,
   };
-  return stringify(file, { aliasDuplicateObjects: false, lineWidth: 110 });
+  return stringify(file, RESOLVED_STYLE);
 }

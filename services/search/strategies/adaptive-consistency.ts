@@ -42,6 +42,7 @@ export const adaptiveConsistency: Strategy<typeof PARAMETERS> = {
   isIndependentSampling: false,
   isOrderAdaptive: true,
   extendsRollouts: false,
+  grows: ["n"],
   needs: () => ({}),
   costFormula: "at most n rollouts and n verifications; 4 of each where the first 4 answers agree",
   cost: ({ n }) => ({ rollouts: n, verifications: n }),

@@ -32,6 +32,7 @@ export const bestOfN: Strategy<typeof PARAMETERS> = {
   isIndependentSampling: true,
   isOrderAdaptive: false,
   extendsRollouts: false,
+  grows: ["n"],
   needs: ({ by }) => ({ logprobs: by !== "verifier" }),
   costFormula: "n rollouts, n verifications",
   cost: ({ n }) => ({ rollouts: n, verifications: n }),

@@ -23,6 +23,7 @@ export const firstCorrect: Strategy<typeof PARAMETERS> = {
   isIndependentSampling: false,
   isOrderAdaptive: true,
   extendsRollouts: false,
+  grows: ["n"],
   needs: () => ({}),
   costFormula:
     "at most n rollouts and n verifications; about 1/p of each where a rollout is correct with chance p",

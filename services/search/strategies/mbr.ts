@@ -48,6 +48,7 @@ export const mbr: Strategy<typeof PARAMETERS> = {
   isIndependentSampling: true,
   isOrderAdaptive: false,
   extendsRollouts: false,
+  grows: ["n"],
   needs: ({ utility }) => (utility === "execution" ? { tools: ["python"] } : {}),
   costFormula: "n rollouts, n verifications; by execution at most n * inputs_max runs more",
   cost: ({ n, utility, inputs_max }) => ({

@@ -36,6 +36,7 @@ export const noisyChannel: Strategy<typeof PARAMETERS> = {
   isIndependentSampling: true,
   isOrderAdaptive: false,
   extendsRollouts: false,
+  grows: ["n"],
   needs: () => ({ likelihood: true }),
   costFormula: "n rollouts; n verifications and n likelihoods per term with a weight, at most 4n",
   cost: ({ n, lambda_1, lambda_2 }) => ({

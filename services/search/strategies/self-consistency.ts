@@ -34,6 +34,7 @@ export const selfConsistency: Strategy<typeof PARAMETERS> = {
   isIndependentSampling: true,
   isOrderAdaptive: false,
   extendsRollouts: false,
+  grows: ["n"],
   needs: ({ vote, weight_by }) => ({ processVerifier: vote === "weighted" && weight_by === "process" }),
   costFormula: "n rollouts; n verifications, 2n where votes weigh what the process verifier scores",
   cost: ({ n, vote, weight_by }) => ({
