@@ -1,6 +1,6 @@
 /** How many tasks may fail: `--fail-on-error`. */
 import { InvalidArgumentError } from "commander";
-import type { SweepEvent } from "../coordinator/status.ts";
+import type { SweepEvent, SweepStatus } from "../coordinator/status.ts";
 
 /** A share of the tasks in percent, or a number of them. */
 export type FailLimit =
@@ -27,12 +27,15 @@ export function failLimitText(limit: FailLimit): string {
   return limit.kind === "share" ? `${limit.percent}%` : String(limit.count);
 }
 
+/** Of the tasks that began since somebody watches. */
+export interface FailCounts {
+  readonly failed: number;
+  readonly begun: number;
+}
+
 /** Why a sweep is stopped in its middle. */
-export function stoppingText(
-  limit: FailLimit,
-  { failed, settled }: { readonly failed: number; readonly settled: number },
-): string {
-  return `${failed} of ${settled} tasks failed, more than --fail-on-error ${failLimitText(limit)} allows`;
+export function stoppingText(limit: FailLimit, { failed, begun }: FailCounts): string {
+  return `${failed} of the ${begun} tasks that have begun failed, more than --fail-on-error ${failLimitText(limit)} allows`;
 }
 
 /** Whether more failed than may. */
@@ -45,20 +48,35 @@ export function isPast(
 }
 
 /**
- * Watches a sweep as it runs, from here on: what failed in an earlier attempt at the run stops no later one.
+ * Watches a sweep as it runs, from here on: what failed in an earlier attempt at the run stops no later one. A share is of the tasks
+ * that have begun: those that fail settle sooner than others, and would look like most of a sweep at its beginning.
  * @param onPast Called once, when more tasks have failed than may.
  */
 export function watchFailures(
   limit: FailLimit,
-  onPast: (tasks: { readonly failed: number; readonly settled: number }) => void,
+  onPast: (tasks: FailCounts) => void,
 ): (event: SweepEvent) => void {
-  let [failed, settled, isTold] = [0, 0, false];
+  let earlier: TaskCounts | null = null;
+  let isTold = false;
   return (event) => {
-    if (event.kind !== "task") return;
-    settled += 1;
-    failed += Number(event.state === "failed");
-    if (isTold || (limit.kind === "share" && settled < FAIL_TASKS_MIN)) return;
-    isTold = isPast(limit, { failed, total: settled });
-    if (isTold) onPast({ failed, settled });
+    if (event.kind !== "status" || isTold) return;
+    const now = countsOf(event.status);
+    earlier ??= now;
+    const settled = now.settled - earlier.settled;
+    const counts = { failed: now.failed - earlier.failed, begun: now.begun - earlier.settled };
+    if (event.status.state !== "running" || (limit.kind === "share" && settled < FAIL_TASKS_MIN)) return;
+    isTold = isPast(limit, { failed: counts.failed, total: counts.begun });
+    if (isTold) onPast(counts);
   };
+}
+
+interface TaskCounts {
+  readonly failed: number;
+  readonly settled: number;
+  readonly begun: number;
+}
+
+function countsOf({ tasks }: SweepStatus): TaskCounts {
+  const begun = tasks.total - tasks.queued;
+  return { failed: tasks.failed, settled: begun - tasks.running, begun };
 }

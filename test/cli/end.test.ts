@@ -1,8 +1,9 @@
 import { describe, expect, test } from "vitest";
 import { exitStatusOf } from "../../services/cli/exit-status.ts";
-import type { TaskState } from "../../services/coordinator/status.ts";
 import {
   FAIL_TASKS_MIN,
+  type FailCounts,
+  type FailLimit,
   isPast,
   NO_FAIL_LIMIT,
   parseFailLimit,
@@ -11,7 +12,7 @@ import {
 import { tellEnd } from "../../services/cli/follow.ts";
 import { reconciliationLine, summaryTable } from "../../services/cli/summary-table.ts";
 import { createTestShell } from "./shell.ts";
-import { strategyWith, summaryWith, USAGE } from "./status.ts";
+import { statusWith, strategyWith, summaryWith, USAGE } from "./status.ts";
 
 const END = { isJson: false, failLimit: NO_FAIL_LIMIT, output: "/here/runs/my demo", isResumableHere: true };
 
@@ -63,17 +64,43 @@ describe("exit statuses", () => {
     expect(isPast({ kind: "count", count: 3 }, { failed: 4, total: 4_000 })).toBe(true);
   });
 
-  test("a sweep is stopped once, when the share is passed, and never by its first few tasks", () => {
-    const past: unknown[] = [];
-    const watch = watchFailures({ kind: "share", percent: 10 }, (tasks) => past.push(tasks));
-    const settle = (state: TaskState): void =>
-      watch({ kind: "task", task: "a/p", state, verdict: null, rollouts: 0, opening: null });
-    for (let n = 0; n < 3; n += 1) settle("failed");
-    for (let n = 0; n < 16; n += 1) settle("completed");
+  /** What is told of a sweep of 1,000 tasks, of which some had settled before anybody watched. */
+  function watched(limit: FailLimit, settledBefore = 0) {
+    const past: FailCounts[] = [];
+    const watch = watchFailures(limit, (counts) => past.push(counts));
+    const tell = (tasks: {
+      readonly failed: number;
+      readonly settled: number;
+      readonly begun: number;
+    }): void => {
+      const { failed, settled, begun } = tasks;
+      const states = { completed: settled - failed, exhausted: 0, failed, cancelled: 0 };
+      const status = statusWith({
+        tasks: { total: 1_000, queued: 1_000 - begun, running: begun - settled, ...states },
+      });
+      watch({ kind: "status", status });
+    };
+    tell({ failed: settledBefore, settled: settledBefore, begun: settledBefore });
+    return { past, tell };
+  }
+
+  test("a sweep is stopped once, when the share of those that have begun is passed, and never by its first few", () => {
+    const { past, tell } = watched({ kind: "share", percent: 10 });
+    tell({ failed: FAIL_TASKS_MIN - 1, settled: FAIL_TASKS_MIN - 1, begun: 64 });
+    // What fails settles first: these are a tenth.
+    tell({ failed: FAIL_TASKS_MIN, settled: 30, begun: 200 });
     expect(past).toEqual([]);
-    settle("completed");
-    settle("failed");
-    expect(past).toEqual([{ failed: 3, settled: FAIL_TASKS_MIN }]);
+    tell({ failed: 21, settled: 40, begun: 200 });
+    tell({ failed: 22, settled: 40, begun: 200 });
+    expect(past).toEqual([{ failed: 21, begun: 200 }]);
+  });
+
+  test("a number of tasks that may fail is passed at once; what failed in an earlier attempt does not count", () => {
+    const { past, tell } = watched({ kind: "count", count: 1 }, 30);
+    tell({ failed: 31, settled: 31, begun: 94 });
+    expect(past).toEqual([]);
+    tell({ failed: 32, settled: 32, begun: 94 });
+    expect(past).toEqual([{ failed: 2, begun: 64 }]);
   });
 
   test("the tasks that failed are listed with their reasons, and what was lost by its class", () => {

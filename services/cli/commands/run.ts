@@ -210,7 +210,10 @@ async function follow(
     leave();
   });
   const unwatch = sweepRun.watch((event) => {
-    progress.event(event);
+    // That its hosts are gone is no trouble to somebody who leaves.
+    const isExpected =
+      event.kind === "log" && event.level === "warn" && (lifecycle.leaving.aborted || isStopped);
+    if (!isExpected) progress.event(event);
     failures(event);
   });
   lifecycle.lastWords(resumeAdvice(output, shell));
