@@ -13,7 +13,6 @@ interface JournalFile {
   readonly entries: { readonly end: number; readonly entry: Entry }[];
   rest: string;
   end: number;
-  isSealed: boolean;
 }
 
 export class DurableJournal {
@@ -26,6 +25,8 @@ export class DurableJournal {
   /** By holder. */
   readonly #charged = new Map<string, Record<keyof Ceilings, number>>();
   readonly #acknowledged = new Set<string>();
+  /** Files before this one are sealed, those too of which nothing is durable yet. */
+  #sealedUntil = "";
 
   constructor(sweep: Sweep) {
     this.#sweep = sweep;
@@ -33,10 +34,9 @@ export class DurableJournal {
 
   /** More of it is durable. The header was, at another path, before the run had its own. */
   add(path: string, bytes: Buffer, at: number): void {
+    if (path < this.#sealedUntil) return;
     let file = this.#files.get(path);
-    if (file === undefined)
-      this.#files.set(path, (file = { entries: [], rest: "", end: at, isSealed: false }));
-    if (file.isSealed) return;
+    if (file === undefined) this.#files.set(path, (file = { entries: [], rest: "", end: at }));
     const lines = (file.rest + bytes.toString("utf8")).split("\n");
     file.rest = lines.pop() ?? "";
     for (const line of lines) {
@@ -99,13 +99,13 @@ export class DurableJournal {
   /** Only so much of each file before this one counts; what counted until now is counted anew. */
   #seal(ends: readonly number[], path: string): void {
     const before = [...this.#files].filter(([each]) => each < path).toSorted(([a], [b]) => (a < b ? -1 : 1));
+    this.#sealedUntil = path;
     let isLess = false;
     for (const [each, file] of before) {
       const end = ends[Number(each.slice(-"000001.jsonl".length, -".jsonl".length)) - 1] ?? 0;
       const counting = file.entries.filter((entry) => entry.end <= end);
       isLess ||= counting.length < file.entries.length;
       file.entries.splice(0, Infinity, ...counting);
-      file.isSealed = true;
     }
     if (!isLess) return;
     for (const counted of [this.#asks, this.#settled, this.#charged]) counted.clear();

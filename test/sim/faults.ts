@@ -38,6 +38,15 @@ export type Mishap = (typeof MISHAPS)[number];
 
 export type Fault = Blow | Mishap;
 
+/** Attempts may run out, and a strategy that counts tokens believes what a host says of them. */
+export const CHANGES_ROWS: ReadonlySet<Fault> = new Set([
+  "host down",
+  "host refused",
+  "host lied",
+  "verifier refused",
+  "segments refused",
+]);
+
 export interface Plan {
   /** Mean virtual milliseconds between two blows of a kind; absent: none. */
   readonly blows: ReadonlyMap<Blow, number>;

@@ -20,7 +20,7 @@ import { startRolloutWorker } from "../../workers/rollout/rollout-worker.ts";
 import { startVerificationWorker } from "../../workers/verify/verification-worker.ts";
 import { createSimulatedPool } from "./bench.ts";
 import { SimulatedDisk } from "./disk.ts";
-import { type Blow, type Fault, FaultCounts, type Mishap, type Plan } from "./faults.ts";
+import { type Blow, CHANGES_ROWS, type Fault, FaultCounts, type Mishap, type Plan } from "./faults.ts";
 import { SimulatedHost } from "./host.ts";
 import { DurableJournal } from "./durable-journal.ts";
 import { SimulatedStore } from "./store.ts";
@@ -34,15 +34,6 @@ export const SETTLED_MS_MAX = 30 * 60_000;
 /** Steps that a world takes at most: more is a loop that no time passes in. */
 const STEPS_MAX = 400_000;
 const UUID = /[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}/g;
-
-/** Attempts may run out, and a strategy that counts tokens believes what a host says of them. */
-const CHANGES_ROWS: ReadonlySet<Fault> = new Set([
-  "host down",
-  "host refused",
-  "host lied",
-  "verifier refused",
-  "segments refused",
-]);
 
 export interface WorldOptions {
   readonly seed: number;
@@ -92,6 +83,8 @@ class World {
   #isSubmitted = false;
   #generation = 0;
   #isPriorStopped = false;
+  /** Coordinators that were stopped and will wake. */
+  readonly #sleeping = new Set<Life>();
   #diskTrouble: "EIO" | "ENOSPC" | null = null;
   #summary: Summary | null = null;
   #failure: unknown = null;
@@ -147,8 +140,7 @@ class World {
       await turn();
     }
     if (this.#failure !== null) throw this.#failure;
-    const ended = this.#ended();
-    return ended;
+    return this.#ended();
   }
 
   get trace(): Trace {
@@ -282,7 +274,8 @@ class World {
 
   #dieCoordinator(downMs: number): void {
     this.#life.kill();
-    this.#disk.crash();
+    // A process that lives on has lost nothing that it wrote: then this one died alone.
+    if (this.#sleeping.size === 0) this.#disk.crash();
     this.#isPriorStopped = false;
     this.#followCoordinator(downMs);
   }
@@ -292,7 +285,9 @@ class World {
     const life = this.#life;
     life.stop();
     this.#isPriorStopped = true;
+    this.#sleeping.add(life);
     this.time.after(forMs, () => {
+      this.#sleeping.delete(life);
       this.#say(`${life.name} wakes`);
       life.wake();
     });
