@@ -10,6 +10,7 @@ import { openHistory } from "./run-history.ts";
 import { hashRunProblems, replaceFile, Rows, RUN_FILES } from "./run-directory.ts";
 import { type HeldRun, type LockOptions, lockRunDirectory, type RunLock } from "./run-lock.ts";
 import type { Summary, SweepStatus } from "./status.ts";
+import type { CurvePoint } from "./sweep-status.ts";
 import type { Sweep } from "./sweep.ts";
 
 export interface RunFilesOptions {
@@ -99,7 +100,7 @@ export class RunFiles {
   }
 
   /** A line of `metrics.jsonl`. Losing one harms nobody, so it is only logged. */
-  async appendMetrics(atMs: number, status: SweepStatus): Promise<void> {
+  async appendMetrics(atMs: number, status: SweepStatus & CurvePoint): Promise<void> {
     try {
       await this.#metrics.append(`${JSON.stringify({ at_ms: atMs, ...status })}\n`);
     } catch (error) {

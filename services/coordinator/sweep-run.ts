@@ -30,7 +30,7 @@ import type { Summary, SweepEvent, SweepState, SweepStatus } from "./status.ts";
 import { Retries } from "./retries.ts";
 import { Routes } from "./routes.ts";
 import type { Arm, Sweep } from "./sweep.ts";
-import { budgetOf, statusOf } from "./sweep-status.ts";
+import { budgetOf, curvePointOf, statusOf } from "./sweep-status.ts";
 import { TaskDispatch } from "./task-dispatch.ts";
 import { TaskLine, type TaskToOpen } from "./task-line.ts";
 import { TaskOpener } from "./task-opener.ts";
@@ -493,7 +493,9 @@ export class Run implements SweepRun, JobOwner {
   }
 
   async #writeMetrics(): Promise<void> {
-    await this.#files.appendMetrics(this.#parts.clock.nowMs(), this.status());
+    const open = [...this.#tasks.values()];
+    const point = curvePointOf(this.#total, { totals: this.#past.totals, open });
+    await this.#files.appendMetrics(this.#parts.clock.nowMs(), { ...point, ...this.status() });
     if (this.#isOver) return;
     await this.#files.journal.append(this.#time.entry).catch((error: unknown) => this.#fail(error));
   }

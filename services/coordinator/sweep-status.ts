@@ -56,6 +56,26 @@ export function statusOf(
   };
 }
 
+/** A point of the curve of accuracy against cost, which `SweepStatus.budget.spent` and `usage` say. */
+export interface CurvePoint {
+  /** Shares of the sweep's tasks, those not begun included: the answer so far is correct; there is a correct candidate so far. */
+  readonly accuracy: number;
+  readonly coverage: number;
+}
+
+export function curvePointOf(
+  total: number,
+  { totals, open }: Pick<StatusSources, "totals" | "open">,
+): CurvePoint {
+  const settled = totals.results;
+  const tasks = Math.max(1, total - settled.passedOver);
+  const accurate = open.filter((task) => task.selectedVerdict === "correct").length;
+  const solved = open.filter((task) => task.progress.correct > 0).length;
+  // One that is open yet and will be passed over may be solved too.
+  const shareOf = (count: number): number => Math.min(1, count / tasks);
+  return { accuracy: shareOf(settled.accurate + accurate), coverage: shareOf(settled.solved + solved) };
+}
+
 /** What a sweep may use and has used: its asks, and time. */
 export function budgetOf(budget: Budget, charged: Amount, time: TimeSpent): SweepStatus["budget"] {
   const { elapsedMs, gpuMs } = time;

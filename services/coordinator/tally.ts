@@ -121,6 +121,17 @@ export class Totals {
     return this.tasks.completed + this.tasks.exhausted + this.tasks.failed + this.tasks.cancelled;
   }
 
+  /** Over all arms: settled tasks that are solved, and that are right, among those that the allocator did not pass over. */
+  get results(): { readonly solved: number; readonly accurate: number; readonly passedOver: number } {
+    const sum = { solved: 0, accurate: 0, passedOver: 0 };
+    for (const { solved, accurate, passedOver } of this.#arms.values()) {
+      sum.solved += solved;
+      sum.accurate += accurate;
+      sum.passedOver += passedOver;
+    }
+    return sum;
+  }
+
   summary(run: {
     readonly version: string;
     readonly state: SweepState;

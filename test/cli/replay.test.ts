@@ -1,7 +1,7 @@
 /** What-if on records: the production coordinator over published rollouts, and over a run's own rows. */
 import { mkdir, mkdtemp, readFile, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { join, resolve } from "node:path";
 import { beforeAll, describe, expect, test } from "vitest";
 import { passAtK } from "../../services/search/estimators.ts";
 import { coppice } from "../support/coppice.ts";
@@ -10,6 +10,7 @@ import { dataFile, dataLines, NO_DATA } from "../support/data.ts";
 interface Point {
   readonly allocator: string;
   readonly budget: number;
+  readonly accuracy: { readonly mean: number };
   readonly coverage: { readonly mean: number; readonly min: number; readonly max: number };
   readonly rollouts: number;
   readonly tokens: number;
@@ -29,21 +30,17 @@ const RECORDS = dataFile("game24/gpt4-cot-100.records.jsonl");
 describe.skipIf(RECORDS === null)(`over published answers${RECORDS === null ? ` (${NO_DATA})` : ""}`, () => {
   test("5,000 of 10,000 rollouts: equal shares cover 0.407 of the puzzles, stop-on-verified at least 0.45", async () => {
     const directory = await mkdtemp(join(tmpdir(), "replay-"));
-    const sweep = join(directory, "sweep.yaml");
-    await writeFile(
-      join(directory, "problems.jsonl"),
-      dataLines("game24/puzzles.jsonl").slice(900, 1000).join("\n"),
-    );
-    await writeFile(
-      sweep,
-      `problems: problems.jsonl
-model: gpt-4
-hosts: [{ engine: replay, records: ${RECORDS} }]
-strategies: [{ strategy: best-of-n, n: 100 }]
-verifier: { kind: game24 }
-`,
-    );
-    const allocate = ["--allocate", "uniform,stop-on-verified", "--budget", "5000"];
+    const problems = join(directory, "problems.jsonl");
+    await writeFile(problems, dataLines("game24/puzzles.jsonl").slice(900, 1000).join("\n"));
+    const sweep = resolve(import.meta.dirname, "../../bench/allocators.yaml");
+    const allocate = [
+      "--allocate",
+      "uniform,stop-on-verified",
+      "--budget",
+      "5000",
+      "--set",
+      `problems=${problems}`,
+    ];
     const [uniform, stopOnVerified] = await replay(sweep, ...allocate);
     // Of the recorded order; over all orders pass@50 says what to expect.
     const graded = dataLines("game24/gpt4-cot-100.records.jsonl").map(
@@ -121,6 +118,42 @@ verifier: { kind: exact }
     expect(uniform?.coverage.max).toBeGreaterThan(uniform?.coverage.min ?? 1);
     const drawn = await readFile(svg, "utf8");
     expect(drawn).toMatch(/>uniform<[\s\S]*>halving</);
+  });
+
+  test("another strategy over all that is on record, without a word about allocators and budgets", async () => {
+    const [point] = await replay(run, "--strategy", "self-consistency");
+    // Of each puzzle 6 answers, all different: the first one is chosen.
+    expect(point).toMatchObject({ allocator: "uniform", budget: 24, rollouts: 24, coverage: { mean: 0.75 } });
+    expect(point?.accuracy.mean).toBe(0);
+  });
+
+  test("steps of a search are no answers, and a strategy that goes on from its steps is refused", async () => {
+    const steps = (await readFile(join(run, "rollouts.jsonl"), "utf8")).replaceAll("best-of-n", "mcts");
+    const tree = `${run}-tree`;
+    await writeRun(
+      tree,
+      (await readFile(join(run, "resolved.yaml"), "utf8")).replace(
+        "{ strategy: best-of-n, n: 6 }",
+        '{ strategy: best-of-n, n: 6 }, { strategy: mcts, step_stop: ["\\n"] }',
+      ) + "process_verifier: { kind: process-reward }\n",
+      [
+        ...(await readFile(join(run, "rollouts.jsonl"), "utf8"))
+          .trim()
+          .split("\n")
+          .map((row) => JSON.parse(row) as object),
+        ...steps
+          .trim()
+          .split("\n")
+          .map((row) => JSON.parse(row) as object),
+      ],
+    );
+    const [point] = await replay(tree, "--strategy", "best-of-n");
+    expect(point?.budget).toBe(24);
+    const { err, status } = await coppice(["replay", tree]);
+    expect(status).toBe(1);
+    expect(err).toContain("mcts: cannot be replayed: it goes on from what it sampled");
+    const weighted = await coppice(["replay", run, "--strategy", "{strategy: noisy-channel}"]);
+    expect(weighted.err).toContain("and has likelihood, and there are only records");
   });
 
   test("what cannot be replayed is told: allocators, budgets, and places without records", async () => {

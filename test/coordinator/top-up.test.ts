@@ -264,3 +264,31 @@ async function diesInTopUp(sweep: Sweep, { isCut }: { readonly isCut: boolean })
   if (isCut) await dropStaleRows(sweep.output, rows);
   await journal.close();
 }
+
+test("metrics.jsonl has the curve of accuracy against cost, from the first rollouts on, and ends at the summary's", async () => {
+  await parts.close();
+  parts = await startInProcess({ run: { metricsMs: 1 } });
+  await parts.addHost("a", createSeededDriver({ concurrency: 2, onSample: () => new Promise(setImmediate) }));
+  const sweep = await newSweep({ arms: [arm("best-of-n", { n: 64 })], budget: budgetOf(300) });
+  const summary = await begin(sweep);
+  const lines = (await readFile(join(sweep.output, "metrics.jsonl"), "utf8")).trim().split("\n");
+  const points = lines.map((line) => JSON.parse(line) as MetricsLine); // A line that we wrote.
+  const best = summary.strategies["best-of-n"];
+  expect(best?.solved).toBeGreaterThan(0);
+  expect(points[0]).toMatchObject({ accuracy: 0, coverage: 0 });
+  expect(points.at(-1)).toMatchObject({ accuracy: best?.accuracy, coverage: (best?.solved ?? 0) / PROBLEMS });
+  for (const [i, { accuracy, coverage, budget }] of points.entries()) {
+    const before = points[i - 1];
+    expect(budget.spent.rollouts).toBeGreaterThanOrEqual(before?.budget.spent.rollouts ?? 0);
+    // What is solved stays solved; tasks that have not settled count with what they have.
+    expect(coverage).toBeGreaterThanOrEqual(before?.coverage ?? 0);
+    expect(accuracy).toBe(coverage);
+  }
+  expect(new Set(points.map(({ coverage }) => coverage)).size).toBeGreaterThan(1);
+});
+
+interface MetricsLine {
+  readonly accuracy: number;
+  readonly coverage: number;
+  readonly budget: { readonly spent: { readonly rollouts: number } };
+}

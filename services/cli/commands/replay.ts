@@ -23,7 +23,7 @@ import type { Shell } from "../shell.ts";
 import { programVersion } from "../version.ts";
 
 interface ReplayOptions extends ReplayFlags {
-  readonly budget: readonly number[];
+  readonly budget?: readonly number[];
   readonly seeds: number;
   readonly svg?: string;
   readonly json: boolean;
@@ -37,6 +37,7 @@ each with another drawing of which record is which sample.
   coppice replay runs/demo --allocate uniform,stop-on-verified,marginal --budget 1000,2000,5000
   coppice replay sweep.yaml --allocate 'uniform, {kind: agreement, confidence: 0.9}' --budget 500 --seeds 5
   coppice replay runs/demo --strategy self-consistency --allocate agreement --budget 2000 --svg frontier.svg
+  coppice replay runs/demo --strategy '{strategy: adaptive-consistency, parallel: 1}'    another strategy over all of them
 A sweep file needs a host with engine replay: its records are used. Only strategies whose rollouts are whole answers can
 be replayed: a step of a search was recorded behind one path.`;
 
@@ -45,8 +46,12 @@ export function replayCommand(program: Command, shell: Shell, exit: (status: num
     .command("replay")
     .description("run other allocators, budgets and strategies over recorded rollouts: what if")
     .argument("<run>", "a run directory, or a sweep file with a host that replays records")
-    .requiredOption("--allocate <names>", "allocators, separated by commas; each a name or a map in YAML")
-    .requiredOption("--budget <rollouts>", "budgets in rollouts, separated by commas", numbers)
+    .option("--allocate <names>", "allocators, separated by commas; each a name or a map in YAML", "uniform")
+    .option(
+      "--budget <rollouts>",
+      "budgets in rollouts, separated by commas; default: all on record",
+      numbers,
+    )
     .option("--strategy <strategy>", "a strategy instead of the sweep's own: a name or a map in YAML")
     .option("--seeds <k>", "how often, each time with other samples", wholeNumber(1), 1)
     .option("--svg <file>", "draw the frontier")
@@ -65,7 +70,7 @@ async function replay(run: string, options: ReplayOptions, shell: Shell): Promis
     log: silentLog,
   });
   try {
-    const recorded = await readRecorded(loaded.records, lifecycle.leaving);
+    const recorded = await readRecorded(loaded.records, lifecycle.leaving, loaded.steps);
     const sweep = { ...loaded.sweep, arms: armsOver(loaded.sweep, recorded, options) };
     const whatIf = await startWhatIf({
       sweep,
@@ -77,7 +82,11 @@ async function replay(run: string, options: ReplayOptions, shell: Shell): Promis
       threads: availableParallelism(),
       version: programVersion(),
     });
-    const results = await runCells(whatIf, cellsOf(loaded, options), { shell, signal: lifecycle.leaving });
+    const results = await runCells(
+      whatIf,
+      cellsOf(loaded, { ...options, recorded: recorded.count * sweep.arms.length }),
+      { shell, signal: lifecycle.leaving },
+    );
     await tell(results, {
       recorded,
       options,
@@ -90,7 +99,11 @@ async function replay(run: string, options: ReplayOptions, shell: Shell): Promis
   }
 }
 
-function cellsOf({ allocators }: RecordedSweep, { budget, seeds }: ReplayOptions): readonly Cell[] {
+function cellsOf(
+  { allocators }: RecordedSweep,
+  // Under as many as there are no allocator has to choose.
+  { recorded, budget = [recorded], seeds }: ReplayOptions & { readonly recorded: number },
+): readonly Cell[] {
   return allocators.flatMap((allocator) =>
     budget.flatMap((rollouts) =>
       Array.from({ length: seeds }, (_, seed) => ({ ...allocator, budget: rollouts, seed })),

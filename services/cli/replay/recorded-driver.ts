@@ -1,6 +1,8 @@
 /** A host that serves recorded rollouts from memory. Which record is which sample is drawn by a seed, so that a spread can be told. */
 import type { RecordLine } from "../../../workers/rollout/drivers/replay-index.ts";
+import type { Ability } from "../../queue/job.ts";
 import type { Driver } from "../../../workers/rollout/driver.ts";
+import { promptText } from "../../../workers/rollout/prompt.ts";
 import { CoppiceError } from "../../runtime/errors.ts";
 import { createRandom, deriveSeed } from "../../runtime/random.ts";
 import { type Recorded, tokensOf } from "./recorded.ts";
@@ -13,7 +15,16 @@ export interface RecordedDriver extends Driver {
   shuffle(seed: number): void;
 }
 
-export function createRecordedDriver(recorded: Recorded): RecordedDriver {
+/** What a host of records can do beside serving them. */
+export function recordedAbilities(hasLogprobs: boolean): readonly Ability[] {
+  return hasLogprobs ? ["logprobs"] : [];
+}
+
+/** @param promptOf The rendered prompt of a problem, by its id: what records are samples of. */
+export function createRecordedDriver(
+  recorded: Recorded,
+  promptOf: (problem: string) => string | null,
+): RecordedDriver {
   let seed = 0;
   const shuffled = new Map<string, readonly RecordLine[]>();
 
@@ -43,12 +54,13 @@ export function createRecordedDriver(recorded: Recorded): RecordedDriver {
         kvCapacityTokens: null,
         contextTokens: null,
         reportsCachedTokens: false,
-        can: [],
+        can: recordedAbilities(recorded.hasLogprobs),
       };
     },
     signals: async () => null,
-    async sample({ problem, sample, depth = 0, onFirstToken }) {
+    async sample({ problem, sample, pieces, depth = 0, onFirstToken }) {
       if (depth > 0) throw cannot("continue a rollout");
+      if (promptText(pieces) !== promptOf(problem)) throw cannot("answer a prompt that the strategy wrote");
       const records = recordsOf(problem);
       const record = records[sample];
       if (record === undefined) {

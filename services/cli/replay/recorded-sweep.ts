@@ -4,11 +4,13 @@ import { join, resolve } from "node:path";
 import { parse } from "yaml";
 import type { AllocatorSpec } from "../../coordinator/allocate/catalogue.ts";
 import { readRunProblems, RUN_FILES } from "../../coordinator/run-directory.ts";
+import { describeRoute, needsOf, Routes } from "../../coordinator/routes.ts";
 import type { Arm, Problem, Sweep } from "../../coordinator/sweep.ts";
 import { CoppiceError, messageOf } from "../../runtime/errors.ts";
 import { loadSweep, parseRun } from "../load-sweep.ts";
 import type { Shell } from "../shell.ts";
 import { catalogueFor } from "../strategy-modules.ts";
+import { recordedAbilities } from "./recorded-driver.ts";
 import type { Recorded } from "./recorded.ts";
 
 export interface RecordedSweep {
@@ -18,6 +20,8 @@ export interface RecordedSweep {
   readonly records: string;
   /** Whether the records are the rows of a run under this sweep's verifier. */
   readonly isRun: boolean;
+  /** Arms of the run whose rollouts are steps of a search. */
+  readonly steps: ReadonlySet<string>;
   /** Allocators, in the order in which they were named, each with what it is called. */
   readonly allocators: readonly { readonly name: string; readonly allocate: AllocatorSpec }[];
 }
@@ -38,7 +42,7 @@ export async function loadRecordedSweep(
 ): Promise<RecordedSweep> {
   const path = resolve(shell.cwd, given);
   const isRun = await isDirectory(path, given);
-  const { sweep, problems } = isRun
+  const { sweep, problems, steps } = isRun
     ? await loadFromRun(path, flags, shell)
     : await loadFromFile(given, flags, shell);
   const host = sweep.hosts.find(({ engine }) => engine === "replay");
@@ -60,28 +64,58 @@ export async function loadRecordedSweep(
     sweep,
     problems,
     records,
+    steps,
     isRun: isRun && !flags.set.some((flag) => flag.startsWith("verifier")),
     allocators,
   };
 }
 
-/** The sweep's arms over these records: none asks for more samples of a problem than there are. */
+/**
+ * The sweep's arms over these records: none asks for more samples of a problem than there are.
+ * @throws invalid_argument for an arm that asks for more than whole answers.
+ */
 export function armsOver(sweep: Sweep, recorded: Recorded, flags: ReplayFlags): readonly Arm[] {
   // A strategy that was named alone asks for all of them.
   const isWhole = flags.strategy !== undefined && typeof parse(flags.strategy) === "string";
-  return sweep.arms.map((arm) => {
+  return sweep.arms.map((given) => {
+    const arm = { ...given, sampling: recordedSampling(given, recorded) };
+    refuseUnrecorded(sweep, arm, recorded);
     const { n } = arm.parameters;
-    const sampling = { ...arm.sampling, maxTokens: Math.max(arm.sampling.maxTokens, recorded.tokensMax) };
-    if (typeof n !== "number" || (!isWhole && n <= recorded.perProblemMax)) return { ...arm, sampling };
-    return { ...arm, sampling, parameters: { ...arm.parameters, n: recorded.perProblemMax } };
+    if (typeof n !== "number" || (!isWhole && n <= recorded.perProblemMax)) return arm;
+    return { ...arm, parameters: { ...arm.parameters, n: recorded.perProblemMax } };
   });
+}
+
+/** What was wanted of the texts when they were sampled is in them: only what a strategy needs to know of them is left. */
+function recordedSampling(arm: Arm, { tokensMax }: Recorded): Arm["sampling"] {
+  const { temperature, topP, topK, minP, stop, maxTokens } = arm.sampling;
+  const logprobs = needsOf(arm).logprobs === true ? { logprobs: true } : {};
+  return { temperature, topP, topK, minP, stop, maxTokens: Math.max(maxTokens, tokensMax), ...logprobs };
+}
+
+/** What only a host could answer would be waited for without end. */
+function refuseUnrecorded(sweep: Sweep, arm: Arm, { hasLogprobs }: Recorded): void {
+  const can = recordedAbilities(hasLogprobs);
+  const route = [...new Routes(sweep, arm).hosts].find((each) =>
+    [...each.can].some((one) => !can.includes(one)),
+  );
+  const why = arm.strategy.extendsRollouts
+    ? "it goes on from what it sampled, and records are whole answers"
+    : route === undefined
+      ? null
+      : `it needs ${describeRoute(route)}, and there are only records`;
+  if (why === null) return;
+  throw new CoppiceError(
+    "invalid_argument",
+    `${arm.id}: cannot be replayed: ${why}; name another strategy, such as --strategy best-of-n`,
+  );
 }
 
 async function loadFromRun(
   path: string,
   flags: ReplayFlags,
   shell: Shell,
-): Promise<Pick<RecordedSweep, "sweep" | "problems">> {
+): Promise<Pick<RecordedSweep, "sweep" | "problems" | "steps">> {
   const file = join(path, RUN_FILES.resolved);
   const text = await readFile(file, "utf8").catch((error: unknown) => {
     throw new CoppiceError("not_found", `${path}: expected a run directory: ${messageOf(error)}`);
@@ -94,17 +128,19 @@ async function loadFromRun(
     cwd: shell.cwd,
     output: path,
   });
-  return { sweep, problems: await Array.fromAsync(readRunProblems(path)) };
+  const { arms } = parseRun(text, { path: file, catalogue });
+  const steps = new Set(arms.flatMap(({ id, strategy }) => (strategy.extendsRollouts ? [id] : [])));
+  return { sweep, problems: await Array.fromAsync(readRunProblems(path)), steps };
 }
 
 async function loadFromFile(
   given: string,
   flags: ReplayFlags,
   shell: Shell,
-): Promise<Pick<RecordedSweep, "sweep" | "problems">> {
+): Promise<Pick<RecordedSweep, "sweep" | "problems" | "steps">> {
   const overrides = overridesOf(flags);
   const loaded = await loadSweep(given, shell, { overrides, skipInvalid: false, destination: "here" });
-  return { sweep: loaded.sweep, problems: await Array.fromAsync(loaded.problems()) };
+  return { sweep: loaded.sweep, problems: await Array.fromAsync(loaded.problems()), steps: new Set() };
 }
 
 function overridesOf({ strategy, set }: ReplayFlags): readonly string[] {

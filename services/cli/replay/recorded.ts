@@ -20,18 +20,28 @@ export interface Recorded {
   readonly perProblemMax: number;
   /** Whether every record counts its tokens; else they are taken from the length of its text, four characters each. */
   readonly hasTokens: boolean;
+  /** Whether every record says how likely the model found it. */
+  readonly hasLogprobs: boolean;
   /** Of the longest one. */
   readonly tokensMax: number;
   /** What the run's verifier said of a candidate's text; null where no row says. */
   verdictOn(problem: string, text: string): VerdictResult | null;
 }
 
-/** @throws invalid_argument naming file and line of a damaged record, or a file that is too large or has none. */
-export async function readRecorded(path: string, signal: AbortSignal): Promise<Recorded> {
+/**
+ * @param steps Arms of the run whose rollouts are steps of a search: theirs are no whole answers.
+ * @throws invalid_argument naming file and line of a damaged record, or a file that is too large or has none.
+ */
+export async function readRecorded(
+  path: string,
+  signal: AbortSignal,
+  steps: ReadonlySet<string> = new Set(),
+): Promise<Recorded> {
   const byProblem = new Map<string, RecordLine[]>();
   const verdicts = new Map<string, VerdictResult>();
   let count = 0;
   let hasTokens = true;
+  let hasLogprobs = true;
   let tokensMax = 1;
   const handle = await open(path, "r");
   try {
@@ -44,13 +54,17 @@ export async function readRecorded(path: string, signal: AbortSignal): Promise<R
       const text = lineText(line);
       const record = text.trim() === "" ? null : parseRecord(text, `${path}:${line.number}`);
       if (record === null || !record.isRoot || record.problem === null) continue;
+      // `parseRecord` found a JSON object here.
+      const row = JSON.parse(text) as Readonly<Record<string, unknown>>;
+      if (steps.has(String(row["strategy"]))) continue;
       count += 1;
+      hasLogprobs &&= record.meanLogprob !== null;
       hasTokens &&= record.completionTokens !== null;
       tokensMax = Math.max(tokensMax, tokensOf(record));
       const known = byProblem.get(record.problem);
       if (known === undefined) byProblem.set(record.problem, [record]);
       else known.push(record);
-      noteVerdict(verdicts, record.problem, text);
+      noteVerdict(verdicts, record.problem, row);
     }
   } finally {
     await handle.close();
@@ -64,7 +78,7 @@ export async function readRecorded(path: string, signal: AbortSignal): Promise<R
   const perProblemMax = Math.max(...[...byProblem.values()].map(({ length }) => length));
   const verdictOn = (problem: string, text: string): VerdictResult | null =>
     verdicts.get(`${problem}\0${text}`) ?? null;
-  return { byProblem, count, perProblemMax, hasTokens, tokensMax, verdictOn };
+  return { byProblem, count, perProblemMax, hasTokens, hasLogprobs, tokensMax, verdictOn };
 }
 
 /** Completion tokens of a record, counted or guessed. */
@@ -73,9 +87,11 @@ export function tokensOf({ completionTokens, text }: RecordLine): number {
 }
 
 /** A row of a run says what its verifier found. */
-function noteVerdict(verdicts: Map<string, VerdictResult>, problem: string, line: string): void {
-  // `parseRecord` found a JSON object here.
-  const row = JSON.parse(line) as Readonly<Record<string, unknown>>;
+function noteVerdict(
+  verdicts: Map<string, VerdictResult>,
+  problem: string,
+  row: Readonly<Record<string, unknown>>,
+): void {
   const { verdict, score = null, answer = null, reason = null } = row;
   if (verdict !== "correct" && verdict !== "incorrect" && verdict !== "undecided") return;
   if (score !== null && typeof score !== "number") return;

@@ -10,6 +10,7 @@ import { UNLIMITED } from "../../coordinator/amount.ts";
 import { createCoordinator } from "../../coordinator/coordinator.ts";
 import type { Coordinator } from "../../coordinator/coordinator-api.ts";
 import type { Summary } from "../../coordinator/status.ts";
+import { tryRenderPrompt } from "../../coordinator/sweep-file/prompt-template.ts";
 import type { Problem, Sweep } from "../../coordinator/sweep.ts";
 import { createLocalLink } from "../../link/local-link.ts";
 import { createMemoryLanes } from "../../queue/memory-lanes.ts";
@@ -76,7 +77,11 @@ export async function startWhatIf(options: WhatIfOptions): Promise<WhatIf> {
   const run = { statusMs: NEVER_MS, metricsMs: NEVER_MS };
   const parts = { lanes, clock, log: silentLog, version, disk: scratchDisk, run };
   const coordinator = lifecycle.own("coordinator", createCoordinator(parts), (part) => part.close());
-  const driver = createRecordedDriver(recorded);
+  const { promptTemplate } = options.sweep;
+  const prompts = new Map(
+    options.problems.map((problem) => [problem.id, tryRenderPrompt(promptTemplate, problem).text]),
+  );
+  const driver = createRecordedDriver(recorded, (problem) => prompts.get(problem) ?? null);
   const link = lifecycle.own("link", createLocalLink(coordinator.desk, { clock, random }), (part) =>
     part.close(),
   );
