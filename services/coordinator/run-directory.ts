@@ -139,6 +139,7 @@ export class Rows {
     { disk = systemDisk, isFenced = false, confirm = async () => undefined }: RowsOptions = {},
   ): Promise<Rows> {
     if (isFenced) {
+      await removeOthersCopies(path, disk);
       const renew = (name: string, end: number): Promise<void> =>
         renewFile(join(path, name), end, { disk, confirm });
       await renew(RUN_FILES.rollouts, ends.rolloutsEnd);
@@ -168,6 +169,20 @@ export class Rows {
   }
 }
 
+/**
+ * Whoever was stopped between `confirm` and its rename wakes up to find that there is nothing to rename: it confirmed before the run was
+ * taken over, so its copy was there before, and is gone now.
+ */
+async function removeOthersCopies(path: string, disk: Disk): Promise<void> {
+  const copies = [RUN_FILES.rollouts, RUN_FILES.results].map(partialOf);
+  for (const name of await disk.list(path))
+    if (copies.some((copy) => name.startsWith(copy))) await disk.remove(join(path, name));
+}
+
+function partialOf(name: string): string {
+  return `${name}.partial-`;
+}
+
 /** Puts the first `end` bytes of a file in its place, as another file: who holds the old one open writes nowhere. */
 async function renewFile(
   path: string,
@@ -175,7 +190,7 @@ async function renewFile(
   { disk, confirm }: { readonly disk: Disk; readonly confirm: () => Promise<void> },
 ): Promise<void> {
   if (!(await disk.exists(path))) return;
-  const partial = `${path}.partial-${randomUUID()}`;
+  const partial = `${partialOf(path)}${randomUUID()}`;
   const file = await disk.append(partial, { isNew: true });
   try {
     let left = end;

@@ -24,7 +24,7 @@ import { type Blow, CHANGES_ROWS, type Fault, FaultCounts, type Mishap, type Pla
 import { SimulatedHost } from "./host.ts";
 import { DurableJournal } from "./durable-journal.ts";
 import { SimulatedStore } from "./store.ts";
-import { OUTPUT, type SimulatedSweep } from "./sweep.ts";
+import { hasBudget, OUTPUT, type SimulatedSweep } from "./sweep.ts";
 import { Life, SimulatedTime } from "./time.ts";
 import { Trace, Violation } from "./violation.ts";
 import { Wire } from "./wire.ts";
@@ -78,6 +78,8 @@ class World {
   readonly #hosts: readonly SimulatedHost[];
   readonly #parts: Part[] = [];
   #coordinator: { readonly life: Life; readonly desk: WorkerDesk; readonly api: Coordinator } | null = null;
+  /** Asks that the coordinator has put into lanes, and that did not come back from there. */
+  #asked = new Set<string>();
   #run: SweepRun | null = null;
   #life: Life;
   #isSubmitted = false;
@@ -199,9 +201,10 @@ class World {
 
   #startCoordinator(): void {
     const life = this.#life;
-    const added = new Set<string>();
+    const asked = new Set<string>();
+    this.#asked = asked;
     const api = createCoordinator({
-      lanes: this.#store.of(life, (jobs) => noteAsks(jobs, added)),
+      lanes: this.#store.of(life, (jobs) => noteAsks(jobs, asked)),
       clock: life.clock,
       disk: this.#disk.of(life),
       lock: async () => this.#hold(),
@@ -212,7 +215,7 @@ class World {
       ...api.desk,
       accept: async (report) => {
         await api.desk.accept(report);
-        this.#checking(() => this.#acknowledged(report, added));
+        this.#checking(() => this.#acknowledged(report, asked));
       },
     };
     this.#coordinator = { life, desk, api };
@@ -221,13 +224,14 @@ class World {
   }
 
   /** I2: what this coordinator asked for and acknowledged is on disk. */
-  #acknowledged(report: Report, added: ReadonlySet<string>): void {
+  #acknowledged(report: Report, asked: Set<string>): void {
     const { task, ask, result } = report;
     this.#say(`acknowledged ${result.kind} of ${task} ${ask}`);
     const isAnswer = result.kind === "rollout" || result.kind === "verdict";
     // A sweep that failed waits for nothing: its workers are told to go on to others.
     if (this.#run?.status().state === "failed") return;
-    if (isAnswer && added.has(`${task} ${ask}`)) this.#journal.acknowledged(task, ask);
+    if (!isAnswer) asked.delete(`${task} ${ask}`);
+    else if (asked.has(`${task} ${ask}`)) this.#journal.acknowledged(task, ask);
   }
 
   /** The run's lock, as `run-lock.ts` gives it: a holder that was stopped is silent and not gone. */
@@ -373,6 +377,7 @@ class World {
 
   #diePart(part: Part, why: string, downMs: number): void {
     this.#say(`${part.life.name} is gone: ${why}`);
+    if (hasBudget(this.#options.sweep)) this.#asked.clear();
     part.life.kill();
     part.wire = null;
     part.life = new Life(`${part.name}-${Math.round(this.time.nowMs)}`, this.time);
@@ -390,6 +395,8 @@ class World {
 
   /** For so long, where it is something that passes. */
   #strike(blow: Blow, forMs: number): void {
+    // Asks may come back from hosts; an answer to one is then taken only where the budget has room.
+    if (hasBudget(this.#options.sweep)) this.#asked.clear();
     const pick = <T>(of: readonly T[]): T | undefined => of[Math.floor(this.#random.next() * of.length)];
     const hostParts = this.#parts.filter(({ name }) => name !== "verifier");
     switch (blow) {
