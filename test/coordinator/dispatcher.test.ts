@@ -109,7 +109,7 @@ describe("the dispatcher", () => {
     expect(owner.back).toEqual(["job-1/0"]);
     expect(dispatcher.scheduler.host("a")).toBeNull();
     await vi.waitFor(async () => expect(await waiting(hostLane("a"))).toBe(0));
-    expect(trouble).toEqual(["host a is gone; 1 jobs go elsewhere"]);
+    expect(trouble).toEqual(["host a is gone; 1 job goes elsewhere"]);
   });
 
   test("adds a job again that its lane has lost, and gives it up when that happens too often", async () => {

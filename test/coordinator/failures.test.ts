@@ -114,11 +114,11 @@ test("a host that does not answer is drained, its trees go elsewhere, and it is 
   run.watch((event: SweepEvent) => {
     if (event.kind !== "log") return;
     told.push(event.message);
-    if (event.message.endsWith("jobs go elsewhere")) drained.resolve();
+    if (event.message.endsWith("elsewhere")) drained.resolve();
   });
   expect(await run.ended).toMatchObject({ tasks: { completed: 12 }, rollouts: 48, failures_by_reason: {} });
   expect(told).toContain("host a does not answer");
-  expect(told.join("\n")).toMatch(/host a does not answer; \d+ jobs go elsewhere/);
+  expect(told.join("\n")).toMatch(/host a does not answer; \d+ jobs? go(es)? elsewhere/);
   expect(told).toContain("host a answers again");
   expect(await hostsOf(sweep.output)).toEqual(new Set(["a", "b"]));
 });

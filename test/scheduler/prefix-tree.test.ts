@@ -171,8 +171,11 @@ describe("eviction", () => {
     expect(tree.cached("a", used)).toBe(10);
   });
 
-  test("without a known capacity begins at the limit on nodes", () => {
-    const tree = treeOf({ limits: { hostNodesMax: 3 } });
+  test.each([
+    ["without a known capacity begins at a limit on nodes", { limits: { unknownHostNodesMax: 3 } }],
+    ["begins at the limit on nodes where they are small", { capacity: 1_000, limits: { hostNodesMax: 3 } }],
+  ])("%s", (_, setup) => {
+    const tree = treeOf(setup);
     for (const name of ["1", "2", "3", "4"]) tree.release(serve(tree, "a", path([name, 5])));
     expect(tree.size).toBe(3);
     expect(tree.cached("a", tree.retain(path(["1", 5], ["x", 1])))).toBe(0);

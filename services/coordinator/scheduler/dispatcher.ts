@@ -156,8 +156,7 @@ export class Dispatcher {
     for (const state of this.#states.values()) {
       if (!state.workers.delete(workerId) || state.workers.size > 0 || state.host === null) continue;
       this.#log.warn({ host: state.host, jobs: state.jobs.size }, "host_gone");
-      if (state.jobs.size > 0)
-        this.#onTrouble(`host ${state.host} is gone; ${state.jobs.size} jobs go elsewhere`);
+      if (state.jobs.size > 0) this.#onTrouble(`host ${state.host} is gone; ${goElsewhere(state.jobs.size)}`);
       state.isReady = false;
       state.down?.cancel();
       this.#states.delete(state.name);
@@ -176,7 +175,7 @@ export class Dispatcher {
     if (state.host === null || this.#states.get(state.name) !== state) return;
     this.#log.warn({ host: state.host, jobs: state.jobs.size }, "host_drained");
     if (state.jobs.size > 0)
-      this.#onTrouble(`host ${state.host} does not answer; ${state.jobs.size} jobs go elsewhere`);
+      this.#onTrouble(`host ${state.host} does not answer; ${goElsewhere(state.jobs.size)}`);
     state.isReady = false;
     this.scheduler.drained(state.host);
     state.feeder.clear();
@@ -365,6 +364,10 @@ export class Dispatcher {
     for (const ask of asks) this.settled(id, ask);
     entry.owner.givenUp(entry.job, asks, `its lane ${entry.lane.name} lost it ${entry.rescues} times`);
   }
+}
+
+function goElsewhere(jobs: number): string {
+  return jobs === 1 ? "1 job goes elsewhere" : `${jobs} jobs go elsewhere`;
 }
 
 export function hostLane(hostId: string): string {

@@ -25,7 +25,7 @@ import { HostDrift, type CachedReport, type Drift, type DriftLimits } from "./ho
 import { ROOT, wholeTokens, type NodeRef, type TreeNodes } from "./tree-nodes.ts";
 
 export interface CacheFacts {
-  /** Tokens that the KV cache holds; null when unknown: then nothing is predicted to be evicted for want of room. */
+  /** Tokens that the KV cache holds; null when unknown: then nothing is predicted to be evicted but by limits on nodes. */
   readonly kvCapacityTokens: number | null;
   /** Tokens in a block: whole blocks only are used again. Null when unknown: any number is. */
   readonly blockTokens: number | null;
@@ -34,6 +34,8 @@ export interface CacheFacts {
 export interface CacheLimits extends DriftLimits {
   /** Nodes that one host is predicted to hold, what is in flight not counted. */
   readonly hostNodesMax: number;
+  /** The same of a host whose capacity is unknown: nothing else bounds what it is predicted to hold. */
+  readonly unknownHostNodesMax: number;
   /** The same of all hosts together: the memory of the coordinator is bounded (I6). */
   readonly nodesMax: number;
 }
@@ -358,8 +360,9 @@ export class PredictedCaches {
   /** Restores invariant 4, and the limits on nodes. */
   #trim(host: HostCache): void {
     this.#evict(host, host.residentTokens + host.outputTokens - host.capacityTokens);
-    const { hostNodesMax, nodesMax } = this.#limits;
-    while (host.entries > hostNodesMax || this.#size > nodesMax) {
+    const { hostNodesMax, unknownHostNodesMax, nodesMax } = this.#limits;
+    const entriesMax = host.capacityTokens === Infinity ? unknownHostNodesMax : hostNodesMax;
+    while (host.entries > entriesMax || this.#size > nodesMax) {
       const oldest = this.#entries.get(host.recency, AFTER);
       if (oldest === host.recency) return;
       this.#drop(host, oldest);

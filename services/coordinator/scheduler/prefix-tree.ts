@@ -25,6 +25,7 @@ export type PrefixTreeLimits = CacheLimits;
 export const DEFAULT_PREFIX_TREE_LIMITS: PrefixTreeLimits = {
   ...DEFAULT_DRIFT_LIMITS,
   hostNodesMax: 65_536,
+  unknownHostNodesMax: 16_384,
   nodesMax: 4_000_000,
 };
 
