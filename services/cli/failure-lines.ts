@@ -14,7 +14,7 @@ export function failureLines(summary: Summary, failed: readonly FailedTask[]): r
   const more = summary.tasks.failed - failed.length;
   return [
     ...(lost.length === 0 ? [] : [`lost: ${lost.join(", ")}`]),
-    ...(summary.undecided === 0
+    ...(summary.undecided === null || summary.undecided === 0
       ? []
       : [`undecided: ${plural(summary.undecided, "candidate")}; rollouts.jsonl says why`]),
     ...failed.map(({ task, error }) => `failed: ${task}: ${error ?? "no reason is known"}`),

@@ -171,8 +171,8 @@ export interface Summary {
   readonly failures_by_reason: Readonly<Record<string, number>>;
   /** Asks that were sent to a second host since the first was slow; what the slower copy had made stands in `cancelled_tokens`. */
   readonly hedged: number;
-  /** Candidates that the verifier could not decide: it took too long, died, or says so. */
-  readonly undecided: number;
+  /** Candidates that the verifier could not decide: it took too long, died, or says so. Null where a part of the run did not count them. */
+  readonly undecided: number | null;
   readonly usage: Usage;
   readonly budget: { readonly given: BudgetAmounts; readonly spent: BudgetAmounts };
   readonly prefix: {

@@ -87,7 +87,7 @@ const summarySchema = z.object({
   rollouts: count,
   failures_by_reason: z.record(z.string(), count).default({}),
   hedged: count.default(0),
-  undecided: count.default(0),
+  undecided: count.nullable().default(null),
   usage,
   budget: z.object({ given: amounts, spent: amounts }),
   prefix: z.object({

@@ -92,7 +92,7 @@ export class Totals {
   losses = 0;
   readonly lossesByReason: Record<string, number> = {};
   hedged = 0;
-  undecided = 0;
+  undecided: number | null = 0;
   usage: Usage = NO_USAGE;
   readonly tasks = { completed: 0, exhausted: 0, failed: 0, cancelled: 0 };
 
@@ -113,7 +113,7 @@ export class Totals {
     for (const [reason, count] of Object.entries(tally.lossesByReason ?? {}))
       this.lossesByReason[reason] = (this.lossesByReason[reason] ?? 0) + count;
     this.hedged += tally.hedged ?? 0;
-    this.undecided += tally.undecided ?? 0;
+    this.undecided = addKnown(this.undecided, tally.undecided ?? null);
     this.usage = addUsage(this.usage, tally.usage);
   }
 
