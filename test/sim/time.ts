@@ -39,6 +39,11 @@ export class SimulatedTime {
     return false;
   }
 
+  /** Nothing happens any more: what the dead sleep for holds nothing of their world. */
+  end(): void {
+    this.#heap.length = 0;
+  }
+
   #push(event: Event): void {
     let at = this.#heap.length;
     for (; at > 0; at = (at - 1) >> 1) {

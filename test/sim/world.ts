@@ -56,7 +56,12 @@ export interface Ended {
 
 /** Runs the world to the end of its sweep. @throws Violation */
 export async function runWorld(options: WorldOptions): Promise<Ended> {
-  return new World(options).run();
+  const world = new World(options);
+  try {
+    return await world.run();
+  } finally {
+    world.time.end();
+  }
 }
 
 interface Part {
