@@ -192,6 +192,7 @@ class BeamTree implements Tree {
   readonly id: string;
   readonly kind = KIND;
   readonly needs = NEEDS;
+  readonly extendsRollouts = true;
   readonly #told: (decision: Decision, leaves: readonly Leaf[]) => void;
   #line: { readonly path: readonly PathPiece[]; count: number }[];
   #made: (readonly PathPiece[])[] = [];

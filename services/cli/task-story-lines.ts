@@ -104,11 +104,13 @@ function reasonWords({ reason, host, home, in_flight, room }: DecisionRow): stri
     case "oldest-tree":
       return `of the tasks there that may run the oldest with asks waiting; ${asks(in_flight)} ran, room for ${formatCount(room)} more`;
     case "host-idle":
-      return "nothing else ran there, and a host never idles for the sake of its cache";
+      return "nothing else ran there, and a host does not idle for the sake of its cache";
     case "home-gone":
       return "the host that was its home is gone";
     case "host-dry":
       return `${host} had run dry, and computing the path there costs less than waiting at ${home ?? "home"}`;
+    case "evens-out":
+      return `no task was left to open, and ${home ?? "its home"} had far more to do than ${host}`;
     case "host-slow":
       return "it waited too long at its host, which is slower than others or does not answer, and nothing waits here";
     case "host-failed":

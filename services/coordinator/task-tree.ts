@@ -20,6 +20,7 @@ export class TaskTree implements Tree {
   readonly id: string;
   readonly kind: string;
   readonly needs: HostRoute;
+  readonly extendsRollouts: boolean;
   readonly task: TaskRun;
   readonly line: Backlog;
   readonly #owner: TreeOwner;
@@ -39,6 +40,7 @@ export class TaskTree implements Tree {
     this.kind = treeKind(sweep, task.arm.id, route);
     this.task = task;
     this.needs = route;
+    this.extendsRollouts = task.arm.strategy.extendsRollouts;
     this.line = options.line;
     this.#owner = options.owner;
     this.#estimate = options.estimate;

@@ -135,6 +135,7 @@ class VirtualTree implements Tree {
   readonly id: string;
   readonly kind: string;
   readonly needs = NEEDS;
+  readonly extendsRollouts: boolean;
   readonly line = new WaitingLine();
   readonly #send: (request: VirtualRequest, host: string) => void;
   readonly #paths = new WeakMap<readonly PathPiece[], readonly SegmentPiece[]>();
@@ -142,6 +143,7 @@ class VirtualTree implements Tree {
   constructor(task: SyntheticTask, send: (request: VirtualRequest, host: string) => void) {
     this.id = String(task.ordinal);
     this.kind = task.shape.kind;
+    this.extendsRollouts = task.shape.strategy.extendsRollouts;
     this.#send = send;
   }
 

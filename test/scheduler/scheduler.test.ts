@@ -46,6 +46,7 @@ class TestTree implements Tree {
   readonly id: string;
   readonly kind = "kind";
   readonly needs;
+  readonly extendsRollouts = true;
   readonly #path: readonly PathPiece[];
   /** Whether its owner lets it send. */
   maySend = true;

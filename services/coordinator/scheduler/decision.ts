@@ -20,6 +20,8 @@ export type Reason =
   | "home-gone"
   /** The host ran dry, and computing the path there costs less than waiting at home. */
   | "host-dry"
+  /** No task is left to open, and the tree's home has far more to do than this host. */
+  | "evens-out"
   /** The ask waits much longer at its host than its like take elsewhere, or its host does not answer; this one has room. */
   | "host-slow"
   /** The ask failed at the host that had it. */

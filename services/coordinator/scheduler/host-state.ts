@@ -1,5 +1,6 @@
 /** What the scheduler keeps of one host and of one tree, and the line of trees that wait at a host. */
 import type { HostFacts } from "../../link/link.ts";
+import type { Width } from "./habits.ts";
 import { isFit, type PlacementNeeds } from "./placement.ts";
 import type { NodeRef } from "./prefix-tree.ts";
 import type { Tree } from "./tree.ts";
@@ -14,9 +15,19 @@ export class TreeState {
   /** Asks that wait and may be sent; none while it could send none (no budget, its sweep is paused). */
   waiting = 0;
   inFlight = 0;
-  /** Tokens of KV cache that its asks in flight use, and the most that ever were. */
-  pinned = 0;
-  widest = 0;
+  /** Whether any of its asks was ever settled. */
+  isAnswered = false;
+  /** Tokens that one of them may make at most. */
+  tokensMax = 0;
+  /** Tokens of KV cache that the paths of its asks in flight use. */
+  pathTokens = 0;
+  /** The most that it ever had in use. */
+  widest: Width = { pathTokens: 0, asks: 0 };
+  /** While it is admitted, what it counts for at its home, and whether it is expected to ask for more. */
+  needTokens = 0;
+  goesOn = false;
+  /** Asks that it is expected to have at once there. */
+  asksAtOnce = 0;
   /** Every path that it asked about: retained until it falls. */
   readonly nodes = new Set<NodeRef>();
 
@@ -48,12 +59,25 @@ export class HostState implements HostLoad {
   inFlight = 0;
   /** Asks that wait in the trees that live here. */
   waiting = 0;
+  /** Trees that it works on, and what they are expected to need of its KV cache together. */
+  admitted = 0;
+  needTokens = 0;
+  /** Those of them that are expected to ask for more. */
+  goingOn = 0;
+  /** Asks that the trees which it works on are expected to have at once, together. */
+  asksAtOnce = 0;
   readonly trees = new Set<TreeState>();
   readonly #line: TreeState[] = [];
 
   constructor(facts: HostFacts) {
     this.facts = facts;
     this.concurrency = facts.concurrency;
+  }
+
+  /** Whether nothing waits here, and nothing is about to: one that has most of what it may have will be asked again in a moment. */
+  isDry(inFlightShareMax: number): boolean {
+    if (this.waiting > 0) return false;
+    return this.goingOn === 0 || this.inFlight <= this.concurrency * inFlightShareMax;
   }
 
   get openTrees(): number {
@@ -95,18 +119,6 @@ export class HostState implements HostLoad {
     }
     return low;
   }
-}
-
-/** An ask on its way to a host. */
-export interface Flight {
-  readonly state: TreeState;
-  readonly host: HostState;
-  readonly node: NodeRef;
-  /** Of the path, tokens that the host should hold. */
-  readonly cachedTokens: number;
-  readonly tokens: number;
-  /** What it added to the tokens in use. */
-  readonly pinned: number;
 }
 
 /** Whether anything may go to it now. */

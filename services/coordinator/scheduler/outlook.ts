@@ -58,6 +58,16 @@ export class Outlook {
     return this.habits.tokens(tree.kind, tree.peekTokensMax());
   }
 
+  /** The tree has more in use than before. */
+  grown(state: TreeState): void {
+    const { tree, tokensMax, pathTokens, inFlight: asks } = state;
+    const each = this.habits.tokens(tree.kind, tokensMax);
+    const tokens = pathTokens + asks * each;
+    if (tokens < state.widest.pathTokens + state.widest.asks * each) return;
+    state.widest = { pathTokens, asks };
+    if (!state.isAnswered) this.habits.begun(tree.kind, tokens);
+  }
+
   /** @param uncachedTokens Of its prompt, as far as is known. */
   learn(
     host: HostState,

@@ -120,6 +120,11 @@ export class PrefixTree {
     return tokens;
   }
 
+  /** Tokens of the last piece of the path. */
+  lastTokens(node: NodeRef): number {
+    return this.#nodes.tokens(node);
+  }
+
   /**
    * Tokens of the path that the host is predicted to hold and would use: whole blocks, never all of the prompt. What is
    * in flight there counts as held. 0 where there is no such host.

@@ -5,23 +5,26 @@
  * Rules, in this order: (1) order: of the trees at a host the oldest that has asks waiting, deepest path first; (2) admission: the trees
  * that a host works on fit into its KV cache together, unless it would stand idle; (3) placement: whole trees, to the host
  * that can begin soonest, what it would have to compute again included; (4) stealing: only a host that has run dry, and only where
- * computing the path there costs less than waiting at home.
+ * computing the path there costs less than waiting at home; (5) evening out: at the tail, trees between two rounds go where far less is
+ * to do; (4) and (5) compute only so much again.
  *
  * Invariants: (1) a leaf counts at its host from `send` to `settled`, once; (2) a tree is in its home's line exactly while it has asks
  * that wait and is not blocked; (3) nothing depends on the order of Maps of hosts: ties go by load, then by id.
  */
 import type { HostFacts, HostSignals } from "../../link/link.ts";
 import { Admission, type AdmissionLimits, DEFAULT_ADMISSION_LIMITS } from "./admission.ts";
+import { ComputedAgain, type ComputedAgainLimits } from "./computed-again.ts";
 import type { Decision, DecisionKind, Reason } from "./decision.ts";
-import { canTake, type Flight, type HostLoad, HostState, TreeState } from "./host-state.ts";
+import { type Flight, Flights } from "./flights.ts";
+import { canTake, type HostLoad, HostState, TreeState } from "./host-state.ts";
 import { Outlook } from "./outlook.ts";
 import { type Candidate, isFit, type PlacementNeeds, rank } from "./placement.ts";
-import { type NodeRef, type Output, type PathPiece, PrefixTree } from "./prefix-tree.ts";
-import { chooseTheft } from "./stealing.ts";
+import { type NodeRef, type PathPiece, PrefixTree } from "./prefix-tree.ts";
+import { chooseTheft, lightest } from "./stealing.ts";
 import type { Leaf, LeafOutcome, Tree } from "./tree.ts";
 
-export interface SchedulerLimits extends AdmissionLimits {
-  /** A host runs dry when it has at most this share of the asks that it may have, and none wait. */
+export interface SchedulerLimits extends AdmissionLimits, ComputedAgainLimits {
+  /** A host whose trees will ask for more runs dry when it has at most this share of the asks that it may have, and none wait. */
   readonly dryShare: number;
   /** Of a tree's waiting asks, the share that is lent to a host that ran dry. */
   readonly lentShare: number;
@@ -31,6 +34,7 @@ export const DEFAULT_SCHEDULER_LIMITS: SchedulerLimits = {
   ...DEFAULT_ADMISSION_LIMITS,
   dryShare: 0.5,
   lentShare: 0.5,
+  computedAgainMax: 0.03,
 };
 
 /** Hosts named in a decision. */
@@ -41,10 +45,11 @@ export class Scheduler {
   readonly #hosts = new Map<string, HostState>();
   readonly #trees = new Map<string, TreeState>();
   readonly #homeless = new Set<TreeState>();
-  readonly #flights = new Map<string, Flight>();
+  readonly #flights: Flights;
   readonly #prefixes = new PrefixTree();
   readonly #outlook = new Outlook(this.#prefixes);
   readonly #admission: Admission;
+  readonly #computedAgain: ComputedAgain;
   /** Hosts where something may have become possible since the last `run`. */
   readonly #stirred = new Set<HostState>();
   /** Those with room and nothing of their own to send, and those where asks wait that they have no room for. */
@@ -57,6 +62,13 @@ export class Scheduler {
   constructor(limits: Partial<SchedulerLimits> = {}) {
     this.#limits = { ...DEFAULT_SCHEDULER_LIMITS, ...limits };
     this.#admission = new Admission(this.#limits, this.#prefixes, this.#outlook);
+    this.#computedAgain = new ComputedAgain(this.#limits, this.#prefixes);
+    this.#flights = new Flights({
+      prefixes: this.#prefixes,
+      outlook: this.#outlook,
+      admission: this.#admission,
+      computedAgain: this.#computedAgain,
+    });
   }
 
   /** A host is there, or says anew what it is. Nothing goes to it before it is `ready`. */
@@ -80,7 +92,7 @@ export class Scheduler {
     if (host === undefined) return;
     this.#hosts.delete(hostId);
     for (const set of [this.#stirred, this.#dry, this.#crowded]) set.delete(host);
-    this.#forgetFlights(host);
+    this.#flights.forget(host);
     this.#prefixes.removeHost(hostId);
     this.#rehouse([...host.trees]);
   }
@@ -104,7 +116,7 @@ export class Scheduler {
     const host = this.#hosts.get(hostId);
     if (host === undefined) return;
     host.isReady = false;
-    this.#forgetFlights(host);
+    this.#flights.forget(host);
     this.#prefixes.forget(hostId);
     this.#rehouse([...host.trees]);
   }
@@ -125,7 +137,7 @@ export class Scheduler {
   fell(treeId: string): void {
     const state = this.#trees.get(treeId);
     if (state === undefined) return;
-    if (state.widest > 0) this.#outlook.habits.over(state.tree.kind, state.widest);
+    if (state.widest.asks > 0) this.#outlook.habits.over(state.tree.kind, state.widest);
     this.#wait(state, 0);
     this.#unhouse(state);
     this.#homeless.delete(state);
@@ -170,8 +182,8 @@ export class Scheduler {
     const flight = this.#flights.get(key);
     if (flight === undefined) return;
     // What it reports is compared with what was held before it came: so before it counts as held itself.
-    if (outcome !== null) this.#learn(flight, outcome);
-    this.#forgetFlight(key, flight, output ?? { id: null, tokens: outcome?.completionTokens ?? 0 });
+    if (outcome !== null) this.#flights.learn(flight, outcome);
+    this.#flights.land(key, flight, output ?? { id: null, tokens: outcome?.completionTokens ?? 0 });
     this.#stirred.add(flight.host);
   }
 
@@ -210,7 +222,7 @@ export class Scheduler {
     if (host === undefined) return false;
     const room = host.concurrency - host.inFlight;
     const leaf = send(this.#decision(state, { ...why, node, host, room, considered }));
-    if (leaf !== null) this.#launch(state, host, leaf);
+    if (leaf !== null) this.#flights.launch(state, host, { leaf, node: this.#nodeOf(state, leaf.path) });
     return leaf !== null;
   }
 
@@ -249,11 +261,28 @@ export class Scheduler {
       const next = this.#next(host);
       if (next === null) break;
       const { state, reason } = next;
+      if (this.#evenOut(host, state)) continue;
       isSent = this.#send(state, { kind: "sent", reason, host, room, considered: [] });
     }
-    // One that has most of what it may have is not dry: its own trees will ask again in a moment.
-    mark(this.#dry, host, host.waiting === 0 && host.inFlight <= host.concurrency * this.#limits.dryShare);
+    mark(this.#dry, host, host.isDry(this.#limits.dryShare));
     mark(this.#crowded, host, host.waiting > 0);
+  }
+
+  /** At the tail a tree that is about to ask again goes to a host that has far less to do. @returns Whether there is one. */
+  #evenOut(home: HostState, state: TreeState): boolean {
+    if (!this.#isTail || !this.#admission.mayLeave(state)) return false;
+    const other = lightest(this.#dry, state.tree.needs);
+    if (other === null || other === home || !this.#admission.evensOut(home, state, other)) return false;
+    const node = this.#nextNode(state);
+    if (node === null) return false;
+    const [here, there] = [other, home].map((host) => this.#outlook.candidate(host, state, node));
+    if (here === undefined || there === undefined) return false;
+    const againTokens = this.#computedAgain.tokensOf(here, there, { node, asks: state.waiting });
+    if (!this.#computedAgain.may(againTokens)) return false;
+    this.#computedAgain.again(againTokens);
+    this.#house(state, other, { kind: "moved", reason: "evens-out", node, considered: [here, there] });
+    other.enqueue(state);
+    return true;
   }
 
   /** The oldest tree that is at work or may begin; those behind one that may not begin must wait for it. */
@@ -263,7 +292,7 @@ export class Scheduler {
     const node = oldest.isAdmitted ? null : this.#nextNode(oldest);
     if (node === null || this.#admission.fits(host, oldest, node))
       return { state: oldest, reason: "oldest-tree" };
-    if (host.inFlight === 0) return { state: oldest, reason: "host-idle" };
+    if (this.#admission.isIdle(host)) return { state: oldest, reason: "host-idle" };
     const younger = host.line.find(({ isAdmitted }) => isAdmitted);
     return younger === undefined ? null : { state: younger, reason: "oldest-tree" };
   }
@@ -290,46 +319,10 @@ export class Scheduler {
     if (max === 0) return false;
     const leaves = state.tree.send(this.#decision(state, { ...how, node }), max);
     if (leaves.length === 0) return this.#block(state);
-    for (const leaf of leaves) this.#launch(state, host, leaf);
+    for (const leaf of leaves)
+      this.#flights.launch(state, host, { leaf, node: this.#nodeOf(state, leaf.path) });
     this.#wait(state, state.tree.waiting());
     return true;
-  }
-
-  #launch(state: TreeState, host: HostState, { key, path, tokensMax }: Leaf): void {
-    const node = this.#nodeOf(state, path);
-    const tokens = this.#outlook.habits.tokens(state.tree.kind, tokensMax);
-    const cachedTokens = this.#prefixes.cached(host.id, node);
-    const pinned = this.#prefixes.pinnedBy(host.id, node) + tokens;
-    this.#prefixes.sent(host.id, node, tokens);
-    state.isAdmitted ||= state.home === host;
-    host.inFlight += 1;
-    state.inFlight += 1;
-    state.pinned += pinned;
-    state.widest = Math.max(state.widest, state.pinned);
-    this.#outlook.habits.grown(state.tree.kind, state.widest);
-    this.#flights.set(key, { state, host, node, cachedTokens, tokens, pinned });
-  }
-
-  #forgetFlights(host: HostState): void {
-    for (const [key, flight] of this.#flights)
-      if (flight.host === host) this.#forgetFlight(key, flight, null);
-  }
-
-  #forgetFlight(key: string, { state, host, node, tokens, pinned }: Flight, output: Output | null): void {
-    this.#flights.delete(key);
-    host.inFlight -= 1;
-    state.inFlight -= 1;
-    state.pinned -= pinned;
-    this.#prefixes.landed(host.id, node, tokens, output);
-  }
-
-  #learn({ state, host, node, cachedTokens: predicted }: Flight, outcome: LeafOutcome): void {
-    const { promptTokens, cachedTokens } = outcome;
-    if (cachedTokens !== null) this.#prefixes.reported(host.id, node, { predicted, cached: cachedTokens });
-    this.#outlook.learn(host, state.tree.kind, {
-      outcome,
-      uncachedTokens: promptTokens === null ? null : promptTokens - (cachedTokens ?? predicted),
-    });
   }
 
   /** A home for a tree that has none. */
@@ -357,9 +350,11 @@ export class Scheduler {
         outlook: this.#outlook,
         nodeOf: (state) => this.#nextNode(state),
         isFit: (state) => isFit(dry.facts, state.tree.needs),
+        computedAgain: this.#computedAgain,
       });
       if (theft === null) return;
       const { state, here, there } = theft;
+      this.#computedAgain.again(theft.againTokens);
       const considered = [here, there];
       if (theft.kind === "moved") {
         const node = this.#nextNode(state);
@@ -425,14 +420,15 @@ export class Scheduler {
     home.trees.delete(state);
     home.waiting -= state.waiting;
     this.#stirred.add(home);
+    this.#admission.dismiss(state, home);
     state.home = null;
-    state.isAdmitted = false;
   }
 
   /** So many of its asks wait now. */
   #wait(state: TreeState, waiting: number): void {
     const change = waiting - state.waiting;
     state.waiting = waiting;
+    if (change > 0 && state.isAnswered) this.#outlook.habits.goingOn(state.tree.kind);
     if (state.home === null) return;
     state.home.waiting += change;
     if (waiting === 0) state.home.dequeue(state);

@@ -1,7 +1,8 @@
-/** Stealing: what a host that has run dry takes from others. Pure. */
-import type { HostState, TreeState } from "./host-state.ts";
+/** Stealing: what a host that has run dry takes from others, and what one that has far more to do than others gives away. Pure. */
+import type { ComputedAgain } from "./computed-again.ts";
+import { canTake, type HostState, type TreeState } from "./host-state.ts";
 import type { Outlook } from "./outlook.ts";
-import type { Candidate } from "./placement.ts";
+import type { Candidate, PlacementNeeds } from "./placement.ts";
 import type { NodeRef } from "./prefix-tree.ts";
 
 export interface Theft {
@@ -9,6 +10,8 @@ export interface Theft {
   readonly victim: HostState;
   /** `moved`: the whole tree; `lent`: some of its asks. */
   readonly kind: "moved" | "lent";
+  /** Prompt tokens that are computed again for that. */
+  readonly againTokens: number;
   /** As it would be at the host that is dry, and as it is at home. */
   readonly here: Candidate;
   readonly there: Candidate;
@@ -26,12 +29,14 @@ export function chooseTheft(
     outlook,
     nodeOf,
     isFit,
+    computedAgain,
   }: {
     readonly hosts: Iterable<HostState>;
     readonly outlook: Outlook;
     /** Of the path that the tree asks about next; null: none. */
     readonly nodeOf: (state: TreeState) => NodeRef | null;
     readonly isFit: (state: TreeState) => boolean;
+    readonly computedAgain: ComputedAgain;
   },
 ): Theft | null {
   let best: Theft | null = null;
@@ -46,8 +51,12 @@ export function chooseTheft(
       const there = outlook.candidate(victim, state, node);
       const savedMs = outlook.waitInLineMs(victim, state) - here.prefillMs - here.waitMs;
       if (savedMs <= 0 || savedMs < bestMs || (savedMs === bestMs && isOlder(state, best?.state))) continue;
+      const kind = state.inFlight === 0 ? "moved" : "lent";
+      const asks = kind === "moved" ? state.waiting : 1;
+      const againTokens = computedAgain.tokensOf(here, there, { node, asks });
+      if (!computedAgain.may(againTokens)) continue;
       bestMs = savedMs;
-      best = { state, victim, kind: state.inFlight === 0 ? "moved" : "lent", here, there };
+      best = { state, victim, kind, againTokens, here, there };
     }
   }
   return best;
@@ -55,4 +64,15 @@ export function chooseTheft(
 
 function isOlder(state: TreeState, other: TreeState | undefined): boolean {
   return other !== undefined && state.age < other.age;
+}
+
+/** The host of these that has least to do; null: none. */
+export function lightest(hosts: Iterable<HostState>, needs: PlacementNeeds): HostState | null {
+  let best: HostState | null = null;
+  for (const host of hosts) if (canTake(host, needs) && (best === null || isLighter(host, best))) best = host;
+  return best;
+}
+
+function isLighter(a: HostState, b: HostState): boolean {
+  return a.asksAtOnce < b.asksAtOnce || (a.asksAtOnce === b.asksAtOnce && a.id < b.id);
 }

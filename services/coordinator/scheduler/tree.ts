@@ -10,6 +10,8 @@ export interface Tree {
   /** Trees of one kind are alike: what one needed is expected of the next. */
   readonly kind: string;
   readonly needs: PlacementNeeds;
+  /** Whether it means to ask for continuations of what it gets: then what it was given should stay cached. */
+  readonly extendsRollouts: boolean;
   /** Asks that wait. */
   waiting(): number;
   /** The path of the ask that goes next, root first; null when none waits. */
