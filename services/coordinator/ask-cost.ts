@@ -4,7 +4,7 @@ import { verificationTokensMax } from "../queue/inference-tokens.ts";
 import type { Ask, VerifyAsk } from "../search/program.ts";
 import { type Amount, lesserOf, NOTHING } from "./amount.ts";
 import type { OpenAsk } from "./backlog.ts";
-import { samplingOf } from "./job-of.ts";
+import { samplingOf } from "./ask-sampling.ts";
 import { type Prices, tokenPrice, tokenPriceMax } from "./prices.ts";
 import type { TaskRun } from "./task-run.ts";
 

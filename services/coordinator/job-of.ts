@@ -1,7 +1,7 @@
 /** Makes jobs of asks: what travels to a worker, under ids and seeds that are the same on every run (I4). Pure. */
 import { createHash } from "node:crypto";
-import type { Job, Sampling } from "../queue/job.ts";
-import type { SampleOptions } from "../search/program.ts";
+import type { Job } from "../queue/job.ts";
+import { samplingOf } from "./ask-sampling.ts";
 import type { OpenAsk } from "./backlog.ts";
 import type { TaskRun } from "./task-run.ts";
 
@@ -44,15 +44,5 @@ export function jobOf(
         ? [{ id: ask.id, candidate: task.segments.candidateOf(ask), seed: task.verifierSeedOf(ask) }]
         : [],
     ),
-  };
-}
-
-/** The arm's sampling with what the program said of this ask over it. */
-export function samplingOf(base: Sampling, options: SampleOptions): Sampling {
-  return {
-    ...base,
-    temperature: options.temperature ?? base.temperature,
-    maxTokens: options.maxTokens ?? base.maxTokens,
-    stop: options.stop ?? base.stop,
   };
 }

@@ -20,6 +20,7 @@ import {
   type SpentEntry,
   type StopEntry,
 } from "./journal-entry.ts";
+import { samplingOf } from "./ask-sampling.ts";
 import { judgeRow, prunedTokens, rolloutLine, type RolloutRow } from "./rollout-row.ts";
 import type { Route, Routes } from "./routes.ts";
 import { estimateTask } from "./task-estimates.ts";
@@ -488,7 +489,8 @@ export class TaskRun {
       const text = entry.result.kind === "rollout" ? entry.result.text : "";
       const continued = ask.prefix.extend(text, ask.id);
       this.#tokens.count(ask.prefix, entry.usage, continued);
-      this.#promptBound.saw(ask.prefix, entry.usage, continued);
+      const { maxTokens: completionMax } = samplingOf(this.arm.sampling, ask.options);
+      this.#promptBound.saw(ask.prefix, entry.usage, { continued, completionMax });
       return;
     }
     this.#verifications += 1;

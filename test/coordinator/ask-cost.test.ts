@@ -4,7 +4,7 @@ import type { OpenAsk } from "../../services/coordinator/backlog.ts";
 import { Effort } from "../../services/coordinator/effort.ts";
 import { Ledger } from "../../services/coordinator/ledger.ts";
 import { type Prices, tokenPrice, tokenPriceMax } from "../../services/coordinator/prices.ts";
-import { PromptBound } from "../../services/coordinator/prompt-bound.ts";
+import { PromptBound, TEMPLATE_TOKENS_MAX } from "../../services/coordinator/prompt-bound.ts";
 import { flopsOf } from "../../services/coordinator/usage.ts";
 import { NO_TOKENS, UNKNOWN_TOKENS } from "../../services/queue/job.ts";
 import { JOINT_TOKENS_MAX, SPECIAL_TOKENS_MAX, textTokensMax } from "../../services/queue/token-bound.ts";
@@ -118,6 +118,11 @@ describe("the tokens of a text at most", () => {
     // What was sampled has as many tokens as were sampled, though it has fewer bytes.
     bound.sampled(step, 9);
     expect(bound.of(step)).toBe(6 + 9 + JOINT_TOKENS_MAX + SPECIAL_TOKENS_MAX);
+    // A host that claims a million, of the prompt or of what it made, does not make the task dearer than any budget.
+    const lie = { promptTokens: 1e6, cachedTokens: 0, completionTokens: 1e6 };
+    const lied = new PromptBound();
+    lied.saw(root, lie, { continued: step, completionMax: 9 });
+    expect(lied.of(step)).toBeLessThan(23 + 9 + TEMPLATE_TOKENS_MAX + 100);
     bound.counted(step, 11);
     expect(bound.of(next)).toBe(11 + 15 + JOINT_TOKENS_MAX + SPECIAL_TOKENS_MAX);
   });
