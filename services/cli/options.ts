@@ -14,7 +14,7 @@ const DEFAULT_TOKEN_ENV = "COPPICE_TOKEN";
 export const setOption = (): Option =>
   new Option(
     "--set <key=value>",
-    "override a key of the sweep, such as budget.rollouts=5000; may be repeated",
+    "override a key of the sweep, such as budget.rollouts=5000, or =+5000 for so many more; may be repeated",
   )
     .argParser((flag: string, flags: readonly string[]) => [...flags, flag])
     .default([] as readonly string[], "none");
