@@ -1,6 +1,6 @@
 /** The benchmark's tables: a column for each workload, a row for each policy with its client. */
 import { alignColumns } from "../../services/cli/summary-table.ts";
-import type { Row, Spread, WorkloadSummary } from "./summary.ts";
+import type { Finding, Row, Spread, WorkloadSummary } from "./summary.ts";
 
 interface Table {
   readonly title: string;
@@ -32,6 +32,17 @@ const TABLES: readonly Table[] = [
 
 export function tables(summaries: readonly WorkloadSummary[]): readonly string[] {
   return TABLES.flatMap((table) => ["", table.title, ...tableOf(table, summaries)]);
+}
+
+/** What the project aims at, workload by workload, and what was found. */
+export function aims(findings: readonly Finding[]): readonly string[] {
+  const rows = findings.map(({ workload, promise, found, holds }) => [
+    workload,
+    promise,
+    found,
+    holds ? "met" : "not met",
+  ]);
+  return alignColumns([["workload", "aim", "found", ""], ...rows]);
 }
 
 function tableOf({ title, pick, digits }: Table, summaries: readonly WorkloadSummary[]): readonly string[] {
