@@ -46,15 +46,23 @@ class TestTree implements Tree {
   readonly id: string;
   readonly kind = "kind";
   readonly needs;
-  readonly extendsRollouts = true;
+  readonly extendsRollouts: boolean;
   readonly #path: readonly PathPiece[];
   /** Whether its owner lets it send. */
   maySend = true;
   #waiting = 0;
   #asked = 0;
 
-  constructor(id: string, { tokens = 10, can = MODEL.can }: { tokens?: number; can?: Set<Ability> } = {}) {
+  constructor(
+    id: string,
+    {
+      tokens = 10,
+      can = MODEL.can,
+      extendsRollouts = true,
+    }: { tokens?: number; can?: Set<Ability>; extendsRollouts?: boolean } = {},
+  ) {
     this.id = id;
+    this.extendsRollouts = extendsRollouts;
     this.needs = { ...MODEL, can };
     this.#path = [{ id: `prompt of ${id}`, tokens, isKnown: true }];
     scheduler.plant(this);
@@ -313,6 +321,27 @@ describe("admission", () => {
     expect(sent.at(-1)?.tree).toBe("3");
   });
 
+  test("counts a tree that asks for all at once by what of it is on its way", () => {
+    start([facts("a", tight)], { kvAdmittedMax: 1, kvInFlightMax: 1, growthPrior: 1 });
+    for (const id of ["1", "2", "3"]) new TestTree(id, { tokens: 25, extendsRollouts: false }).ask(4);
+    scheduler.run();
+    expect(new Set(sent.map(({ tree }) => tree))).toEqual(new Set(["1", "2"]));
+    for (const key of ["1.0", "1.1", "1.2", "1.3"]) answer(key);
+    scheduler.run();
+    expect(sent.at(-1)?.tree).toBe("3");
+  });
+
+  test("counts once what prompts share, as hosts have told of it", () => {
+    start([facts("a", tight)], { kvAdmittedMax: 1, kvInFlightMax: 1, growthPrior: 1 });
+    new TestTree("1", { tokens: 40 }).ask(1);
+    scheduler.run();
+    answer("1.0", { cachedTokens: 30 });
+    for (const id of ["2", "3", "4"]) new TestTree(id, { tokens: 40 }).ask(1);
+    scheduler.run();
+    // Without that, what is open would need 50 each.
+    expect(sent.length).toBeGreaterThan(2);
+  });
+
   test("never lets a host stand idle for the sake of its cache", () => {
     start([facts("a", tight)]);
     new TestTree("large", { tokens: 1_000 }).ask(2);
@@ -331,6 +360,36 @@ describe("admission", () => {
     scheduler.run();
     expect(scheduler.wants(MODEL, "kind")).toBe(false);
     expect(scheduler.wants({ ...MODEL, model: "another" }, "kind")).toBe(false);
+  });
+});
+
+describe("evening out", () => {
+  /** Four trees at work at "a", the first of them between two rounds, and "b" with nothing to do. */
+  function uneven(tokens: number): void {
+    const wide = { concurrency: 16, concurrencyMax: 16 };
+    start([facts("a", wide)]);
+    const trees = ["1", "2", "3", "4"].map((id) => new TestTree(id, { tokens }).ask(2));
+    scheduler.run();
+    scheduler.join(facts("b", wide));
+    scheduler.ready("b");
+    scheduler.hasMore("sweep", false);
+    scheduler.run();
+    for (const key of ["1.0", "1.1"]) answer(key);
+    trees[0]?.ask(2);
+    scheduler.run();
+  }
+
+  test("moves a tree between two rounds to a host that has far less to do", () => {
+    uneven(10);
+    expect(decisions).toContainEqual(
+      expect.objectContaining({ kind: "moved", reason: "evens-out", home: "a", host: "b" }),
+    );
+    expect(sent.slice(-2).map(({ host }) => host)).toEqual(["b", "b"]);
+  });
+
+  test("leaves it at home when too much would be computed again for that", () => {
+    uneven(100_000);
+    expect(sent.slice(-2).map(({ host }) => host)).toEqual(["a", "a"]);
   });
 });
 
