@@ -1,6 +1,6 @@
 /**
  * Memory of the coordinator and of Redis over sweeps of growing size, which must not grow with it (I6): `node bench/memory.ts`.
- * Options: `--tasks 1000,10000` (each a sweep; 100000 takes some minutes), `--svg PATH`.
+ * Options: `--tasks 1000,10000` (each a sweep; 100000 takes nine to fourteen minutes on two shared cores), `--svg PATH`.
  *
  * The parts are processes that run the shipped commands: a coordinator, two rollout workers that replay records and so answer at
  * once, a verification worker, a redis-server. The heap is what is live after a forced collection (over the inspector); the
