@@ -76,9 +76,10 @@ export class RunFiles {
       if (tornBytes > 0) log.warn({ output: directory, bytes: tornBytes }, "journal_tail_cut");
       const rows = await Rows.open(directory, past, {
         disk,
-        isFenced: !held.isPriorGone,
+        isFenced: !held.isAlone,
         confirm: () => journal.confirm(),
       });
+      if (!held.isAlone) await held.madeOwn();
       const metrics = await AppendFile.open(join(directory, RUN_FILES.metrics), { endsLine: true, disk });
       const decisions = await AppendFile.open(join(directory, RUN_FILES.decisions), { endsLine: true, disk });
       const files = new RunFiles({

@@ -10,7 +10,8 @@
  *    elsewhere (another machine, another container) is gone when its file was not touched for `leaseMs` while we watched: clocks
  *    are never compared. That needs hard exclusive creation, which POSIX and NFS from version 3 on give.
  * 3. The lock alone fences nobody off: a holder that sleeps through its lease learns of its successor at its next beat. What makes
- *    its late writes worth nothing is the journal (`journal.ts`, 3) and new files for the rows (`Rows.open`).
+ *    its late writes worth nothing is the journal (`journal.ts`, 3) and new files for the rows (`Rows.open`). `lock/7.not-alone`
+ *    says that holder 7 needs such files; it stands until somebody has made them, whoever dies or lets go before.
  */
 import { randomUUID } from "node:crypto";
 import { mkdir, open, readdir, readFile, readlink, rename, rm, stat, writeFile } from "node:fs/promises";
@@ -31,6 +32,9 @@ export interface LockLimits {
   /** Generations that others may take before us while we try. */
   readonly racesMax: number;
 }
+
+/** Ends the names of the files that `notAlone` reads. */
+const NOT_ALONE = ".not-alone";
 
 export const DEFAULT_LOCK_LIMITS: LockLimits = { beatMs: 4_000, leaseMs: 20_000, lookMs: 200, racesMax: 16 };
 
@@ -58,8 +62,13 @@ export interface LockOptions {
 export interface HeldRun {
   /** From 1; each holder's is larger than that of the one before. */
   readonly generation: number;
-  /** Whether the holder before can write no more: it let go, or its process is gone. Otherwise it was only silent. */
-  readonly isPriorGone: boolean;
+  /**
+   * Whether nobody who held the run before can write to its rows any more. Otherwise one of them was only silent, and no holder since has
+   * made the rows its own.
+   */
+  readonly isAlone: boolean;
+  /** To be told once the rows are files that nobody else has open. */
+  madeOwn(): Promise<void>;
   /** Rejects with "aborted" once another process has taken the run over. */
   check(): Promise<void>;
   release(): Promise<void>;
@@ -81,6 +90,8 @@ export async function lockRunDirectory(path: string, options: LockOptions = {}):
     const newest = (await generations(directory)).at(-1) ?? 0;
     const isPriorGone = newest === 0 || (await awaitGone(path, newest, { ...options, limits, holder }));
     const generation = newest + 1;
+    // Before it is taken: should we die at once, the next one knows.
+    if (!isPriorGone) await writeFile(join(directory, `${generation}${NOT_ALONE}`), "");
     const handle = await take(directory, generation, holder);
     if (handle === null) continue;
     const all = await generations(directory);
@@ -90,7 +101,8 @@ export async function lockRunDirectory(path: string, options: LockOptions = {}):
       continue;
     }
     for (const old of all.slice(0, -1)) await rm(join(directory, fileName(old)), { force: true });
-    return new HeldLock({ ...options, path, generation, isPriorGone, handle, holder, limits });
+    const isAlone = (await notAlone(directory)).length === 0;
+    return new HeldLock({ ...options, path, generation, isAlone, handle, holder, limits });
   }
   throw new CoppiceError(
     "failed_precondition",
@@ -108,7 +120,7 @@ export async function holderOf(pid: number): Promise<Holder> {
 
 class HeldLock implements HeldRun {
   readonly generation: number;
-  readonly isPriorGone: boolean;
+  readonly isAlone: boolean;
   readonly #path: string;
   readonly #directory: string;
   readonly #handle: FileHandle;
@@ -123,7 +135,7 @@ class HeldLock implements HeldRun {
   constructor(options: {
     readonly path: string;
     readonly generation: number;
-    readonly isPriorGone: boolean;
+    readonly isAlone: boolean;
     readonly handle: FileHandle;
     readonly holder: Holder;
     readonly clock?: Clock;
@@ -131,7 +143,7 @@ class HeldLock implements HeldRun {
     readonly onLost?: (error: CoppiceError) => void;
   }) {
     this.generation = options.generation;
-    this.isPriorGone = options.isPriorGone;
+    this.isAlone = options.isAlone;
     this.#path = options.path;
     this.#directory = join(options.path, RUN_FILES.lock);
     this.#handle = options.handle;
@@ -140,6 +152,12 @@ class HeldLock implements HeldRun {
     this.#limits = options.limits;
     this.#onLost = options.onLost ?? (() => undefined);
     this.#beatLater();
+  }
+
+  async madeOwn(): Promise<void> {
+    for (const generation of await notAlone(this.#directory))
+      if (generation <= this.generation)
+        await rm(join(this.#directory, `${generation}${NOT_ALONE}`), { force: true });
   }
 
   async check(): Promise<void> {
@@ -334,6 +352,12 @@ function cannotLock(directory: string, error: unknown): CoppiceError {
       cause: error,
     },
   );
+}
+
+/** Generations whose holder took the run over from one that was only silent, until the rows are the own files of it or a later one. */
+async function notAlone(directory: string): Promise<readonly number[]> {
+  const names = await readdir(directory);
+  return names.filter((name) => name.endsWith(NOT_ALONE)).map((name) => Number.parseInt(name, 10));
 }
 
 /** Ascending. */

@@ -54,7 +54,7 @@ describe("the lock of a run directory", () => {
     );
     await first.release();
     const second = await lockRunDirectory(path);
-    expect([first.generation, second.generation, second.isPriorGone]).toEqual([1, 2, true]);
+    expect([first.generation, second.generation, second.isAlone]).toEqual([1, 2, true]);
     await second.release();
     expect(await readdir(join(path, "lock"))).toEqual(["000002.json"]);
   });
@@ -97,8 +97,20 @@ describe("the lock of a run directory", () => {
   test("a holder elsewhere that is silent for its lease is followed, and may still write", async () => {
     await leaveLock(path, ELSEWHERE);
     const lock = await lockRunDirectory(path, { limits: QUICK });
-    expect(lock).toMatchObject({ generation: 2, isPriorGone: false });
+    expect(lock).toMatchObject({ generation: 2, isAlone: false });
     await lock.release();
+  });
+
+  test("nor is whoever follows that one alone, until somebody made the rows its own", async () => {
+    await leaveLock(path, ELSEWHERE);
+    await (await lockRunDirectory(path, { limits: QUICK })).release();
+    const third = await lockRunDirectory(path, { limits: QUICK });
+    expect(third).toMatchObject({ generation: 3, isAlone: false });
+    await third.madeOwn();
+    await third.release();
+    const fourth = await lockRunDirectory(path, { limits: QUICK });
+    expect(fourth).toMatchObject({ generation: 4, isAlone: true });
+    await fourth.release();
   });
 
   test("a lock that was cut short by a crash is followed after its lease", async () => {
@@ -119,7 +131,7 @@ describe("the lock of a run directory", () => {
     );
     child.kill("SIGKILL");
     await once(child, "exit");
-    expect(await lockRunDirectory(path)).toMatchObject({ generation: 2, isPriorGone: true });
+    expect(await lockRunDirectory(path)).toMatchObject({ generation: 2, isAlone: true });
   });
 });
 
@@ -145,7 +157,7 @@ describe("the fence", () => {
       (entry) => seen.push("ask" in entry ? entry.ask : entry.kind),
       { generation: lock.generation },
     );
-    const rows = await Rows.open(path, { rolloutsEnd: 0, resultsEnd: 0 }, { isFenced: !lock.isPriorGone });
+    const rows = await Rows.open(path, { rolloutsEnd: 0, resultsEnd: 0 }, { isFenced: !lock.isAlone });
     const ends = await rows.append([{ ask: "0/1" }], { ask: "0/1" });
 
     const late = ask(child, { kind: "write", ask: "0/2" });

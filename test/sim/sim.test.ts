@@ -13,6 +13,7 @@ const KEPT: readonly (readonly [seed: number, found: string])[] = [
   ],
   [1027, "an ask that came back from its host keeps the budget from nobody who could be sent"],
   [578, "one that was stopped while it opened a run replaces no rows of its successor"],
+  [5256, "nor does one that was taken for dead by one that died before it had rows of its own"],
   [2295, "nor does one that was stopped between its last look at the journal and the replacing"],
 ];
 

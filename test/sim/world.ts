@@ -90,6 +90,8 @@ class World {
   #isSubmitted = false;
   #generation = 0;
   #isPriorStopped = false;
+  /** Generations that followed one which was only stopped. */
+  readonly #notAlone = new Set<number>();
   /** Coordinators that were stopped and will wake. */
   readonly #sleeping = new Set<Life>();
   #diskTrouble: "EIO" | "ENOSPC" | null = null;
@@ -243,9 +245,13 @@ class World {
   #hold(): HeldRun {
     this.#generation += 1;
     const generation = this.#generation;
+    if (this.#isPriorStopped) this.#notAlone.add(generation);
     return {
       generation,
-      isPriorGone: !this.#isPriorStopped,
+      isAlone: this.#notAlone.size === 0,
+      madeOwn: async () => {
+        for (const each of this.#notAlone) if (each <= generation) this.#notAlone.delete(each);
+      },
       check: async () => {
         if (this.#generation !== generation) throw new CoppiceError("aborted", "simulated: taken over");
       },
