@@ -103,6 +103,8 @@ function reasonWords({ reason, host, home, in_flight, room }: DecisionRow): stri
       return "it holds so much of the path that waiting for it costs less than computing that again elsewhere";
     case "oldest-tree":
       return `of the tasks there that may run the oldest with asks waiting; ${asks(in_flight)} ran, room for ${formatCount(room)} more`;
+    case "least-asked":
+      return `no task was left to open, and of the tasks there with asks waiting it has asked least; ${asks(in_flight)} ran, room for ${formatCount(room)} more`;
     case "host-idle":
       return "nothing else ran there, and a host does not idle for the sake of its cache";
     case "home-gone":

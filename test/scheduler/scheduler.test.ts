@@ -363,6 +363,21 @@ describe("admission", () => {
   });
 });
 
+describe("at the tail", () => {
+  test("the tree that has asked least goes next, so that trees end together", () => {
+    start([facts("a")]);
+    const old = new TestTree("old").ask(3);
+    const young = new TestTree("young").ask(1);
+    scheduler.run();
+    scheduler.hasMore("sweep", false);
+    answer("old.0");
+    for (const tree of [old, young]) tree.ask(1);
+    scheduler.run();
+    expect(sent.at(-1)?.tree).toBe("young");
+    expect(decisions.at(-1)?.reason).toBe("least-asked");
+  });
+});
+
 describe("evening out", () => {
   /** Four trees at work at "a", the first of them between two rounds, and "b" with nothing to do. */
   function uneven(tokens: number): void {

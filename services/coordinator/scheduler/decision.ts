@@ -14,6 +14,8 @@ export type Reason =
   | "holds-prefix"
   /** The tree lives there, and it is the oldest that has asks waiting and is admitted. */
   | "oldest-tree"
+  /** No task is left to open, and it is the one there that has asked least: trees that end together end soonest. */
+  | "least-asked"
   /** Nothing else runs there: a host never idles for the sake of its cache. */
   | "host-idle"
   /** The tree's home is gone. */

@@ -57,6 +57,7 @@ export class Flights {
     habits.flying(kind, 1);
     host.inFlight += 1;
     state.inFlight += 1;
+    state.asked += 1;
     state.tokensMax = leaf.tokensMax;
     state.pathTokens += pathTokens;
     this.#outlook.grown(state);

@@ -15,6 +15,8 @@ export class TreeState {
   /** Asks that wait and may be sent; none while it could send none (no budget, its sweep is paused). */
   waiting = 0;
   inFlight = 0;
+  /** Asks that it ever sent. */
+  asked = 0;
   /** Whether any of its asks was ever settled. */
   isAnswered = false;
   /** Tokens that one of them may make at most. */
@@ -96,6 +98,14 @@ export class HostState implements HostLoad {
   /** Trees with asks that wait and may be sent, oldest first. */
   get line(): readonly TreeState[] {
     return this.#line;
+  }
+
+  /** Of the trees at work in the line that will ask again, the one that has furthest to go. */
+  get leastAsked(): TreeState | null {
+    let least: TreeState | null = null;
+    for (const state of this.#line)
+      if (state.isAdmitted && state.goesOn && (least === null || state.asked < least.asked)) least = state;
+    return least;
   }
 
   enqueue(state: TreeState): void {

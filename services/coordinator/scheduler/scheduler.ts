@@ -2,7 +2,8 @@
  * The scheduler: which tree lives on which host, how many trees a host works on at once, and which asks go next. Pure but for
  * `Tree.send`: it reads no clock, knows no lane and owns no job; the dispatcher tells it what happens and carries out what it says.
  *
- * Rules, in this order: (1) order: of the trees at a host the oldest that has asks waiting, deepest path first; (2) admission: the trees
+ * Rules, in this order: (1) order: of the trees at a host the oldest that has asks waiting, deepest path first, at the tail
+ * the one that has asked least; (2) admission: the trees
  * that a host works on fit into its KV cache together, unless it would stand idle; (3) placement: whole trees, to the host
  * that can begin soonest, what it would have to compute again included; (4) stealing: only a host that has run dry, and only where
  * computing the path there costs less than waiting at home; (5) evening out: at the tail, trees between two rounds go where far less is
@@ -289,6 +290,8 @@ export class Scheduler {
   #next(host: HostState): { readonly state: TreeState; readonly reason: Reason } | null {
     const [oldest] = host.line;
     if (oldest === undefined) return null;
+    const least = this.#isTail && oldest.isAdmitted ? host.leastAsked : null;
+    if (least !== null && least.asked < oldest.asked) return { state: least, reason: "least-asked" };
     const node = oldest.isAdmitted ? null : this.#nextNode(oldest);
     if (node === null || this.#admission.fits(host, oldest, node))
       return { state: oldest, reason: "oldest-tree" };
@@ -482,7 +485,6 @@ export class Scheduler {
   }
 }
 
-/** Whether it could be given what needs this now. */
 function mark<T>(set: Set<T>, each: T, isIn: boolean): void {
   if (isIn) set.add(each);
   else set.delete(each);
