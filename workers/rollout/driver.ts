@@ -34,6 +34,9 @@ export interface SampleRequest {
   readonly onFirstToken?: () => void;
 }
 
+/** Told while an ask is answered: see `SampleRequest`. */
+export type Progress = Required<Pick<SampleRequest, "onUsage" | "onFirstToken">>;
+
 export interface SampleAnswer {
   readonly result: RolloutResult;
   readonly usage: AttemptUsage;
@@ -44,6 +47,8 @@ export interface ScoreRequest {
   readonly pieces: readonly PromptPiece[];
   readonly positive: string;
   readonly negative: string;
+  /** Told what it uses at most, as soon as that is known, so that an aborted one is not of unknown cost. */
+  readonly onUsage?: (usage: AttemptUsage) => void;
 }
 
 export interface ScoreAnswer {

@@ -9,7 +9,7 @@ import {
 } from "../../services/queue/job.ts";
 import { CoppiceError } from "../../services/runtime/errors.ts";
 import type { SegmentCache } from "../segment-cache.ts";
-import type { Driver } from "./driver.ts";
+import type { Driver, Progress } from "./driver.ts";
 import { createJudge } from "./inference/create-judge.ts";
 import { sharedPath } from "./inference/shared-path.ts";
 import { type PromptPath, promptPath } from "./prompt-path.ts";
@@ -17,12 +17,6 @@ import { type PromptPath, promptPath } from "./prompt-path.ts";
 export interface Answered {
   readonly result: Report["result"];
   readonly usage: AttemptUsage;
-}
-
-/** Told while an ask is answered. */
-export interface Progress {
-  readonly onUsage: (usage: AttemptUsage) => void;
-  readonly onFirstToken: () => void;
 }
 
 export interface PreparedAsk {
@@ -97,7 +91,7 @@ async function prepareVerifications(
         const path = await segments.piecesOf(candidate, signal);
         const prepared: PreparedAsk = {
           path: sharedPath(judge.spec, promptPath(candidate, path)),
-          answer: ({ onFirstToken }, askSignal) => judge({ path, seed }, askSignal, onFirstToken),
+          answer: (progress, askSignal) => judge({ path, seed }, askSignal, progress),
         };
         return [id, prepared];
       }),

@@ -1,14 +1,19 @@
 /** From the segments of a verification job to what answers its asks. */
-import type { ProblemData, VerifierSpec } from "../../../services/queue/job.ts";
+import {
+  type AttemptUsage,
+  type ProblemData,
+  UNKNOWN_TOKENS,
+  type VerifierSpec,
+} from "../../../services/queue/job.ts";
 import { CoppiceError } from "../../../services/runtime/errors.ts";
 import { parsedObject } from "../../parsed-object.ts";
-import type { Driver } from "../driver.ts";
+import type { Driver, Progress } from "../driver.ts";
 import { INFERENCE_VERIFIERS } from "./catalogue.ts";
-import { type Judged, type Judging, parseInferenceOptions } from "./inference-verifier.ts";
+import { type Judged, type Judging, parseInferenceOptions, sumOfUsages } from "./inference-verifier.ts";
 
 export interface Judge {
-  /** @param onFirstToken Told once the host has the prompt in its cache, where the verifier samples. */
-  (judging: Omit<Judging, "problem">, signal: AbortSignal, onFirstToken?: () => void): Promise<Judged>;
+  /** @param progress Told once the host has the prompt in its cache, where the verifier samples, and what is used so far. */
+  (judging: Omit<Judging, "problem">, signal: AbortSignal, progress?: Progress): Promise<Judged>;
   readonly spec: VerifierSpec;
 }
 
@@ -32,22 +37,33 @@ export function createJudge(job: {
   const judge = (
     judging: Omit<Judging, "problem">,
     signal: AbortSignal,
-    onFirstToken?: () => void,
+    progress?: Progress,
   ): Promise<Judged> => {
-    const driver = onFirstToken === undefined ? job.driver : telling(job.driver, onFirstToken);
+    const driver = progress === undefined ? job.driver : telling(job.driver, progress);
     return verifier.judge({ ...judging, problem }, { driver, options }, signal);
   };
   return Object.assign(judge, { spec });
 }
 
-/** The driver, whose rollouts tell of their first token. */
-function telling(driver: Driver, onFirstToken: () => void): Driver {
+/** The driver, whose calls, one after another, tell of their first token and of what all of them use. */
+function telling(driver: Driver, { onFirstToken, onUsage }: Progress): Driver {
+  const before: AttemptUsage[] = [];
+  const counted = async <T extends { readonly usage: AttemptUsage }>(
+    call: (onUsageOfCall: (usage: AttemptUsage) => void) => Promise<T>,
+  ): Promise<T> => {
+    onUsage(UNKNOWN_TOKENS);
+    const answer = await call((usage) => onUsage(sumOfUsages([...before, usage])));
+    before.push(answer.usage);
+    return answer;
+  };
   return {
     engine: driver.engine,
     probe: (signal) => driver.probe(signal),
     signals: (signal) => driver.signals(signal),
-    sample: (request, signal) => driver.sample({ ...request, onFirstToken }, signal),
-    score: (request, signal) => driver.score(request, signal),
+    sample: (request, signal) =>
+      counted((onUsageOfCall) => driver.sample({ ...request, onFirstToken, onUsage: onUsageOfCall }, signal)),
+    score: (request, signal) =>
+      counted((onUsageOfCall) => driver.score({ ...request, onUsage: onUsageOfCall }, signal)),
     likelihood: (request, signal) => driver.likelihood(request, signal),
     reward: (request, signal) => driver.reward(request, signal),
     close: () => driver.close(),

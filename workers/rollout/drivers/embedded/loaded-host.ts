@@ -98,6 +98,12 @@ export async function scoreOn(
     throw new CoppiceError("invalid_argument", message);
   }
   const prompt = checkRoom(host, await tokensOf(host, request.pieces), 0);
+  const usageWith = (cachedTokens: number): AttemptUsage => ({
+    promptTokens: prompt.length,
+    cachedTokens,
+    completionTokens: 0,
+  });
+  request.onUsage?.(usageWith(0));
   const supply = await submit(host, prompt, { demand: { kind: "logits", tokens }, signal });
   if (supply.kind !== "logits") throw new Error("logits were asked for");
   const [positive = Number.NaN, negative = Number.NaN] = supply.logits;
@@ -108,10 +114,7 @@ export async function scoreOn(
       `embedded host ${host.file.path}: the model gave no logits for ${tokens.join(", ")}`,
     );
   }
-  return {
-    score,
-    usage: { promptTokens: prompt.length, cachedTokens: supply.cachedTokens, completionTokens: 0 },
-  };
+  return { score, usage: usageWith(supply.cachedTokens) };
 }
 
 export async function likelihoodOn(
