@@ -1,7 +1,7 @@
 # Every target sets up what it needs. `make` alone lists them.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-long sim sim-soak chaos check cluster bench generate format model-eval strategies clean
+.PHONY: help setup demo test test-long sim sim-soak budget-soak chaos check cluster bench generate format model-eval strategies clean
 
 NOW := $(shell date +%Y%m%d-%H%M%S)
 SEED ?= 1
@@ -33,6 +33,9 @@ sim: setup ## one simulated world: make sim SEED=7; prints what happened in it
 
 sim-soak: setup ## ten thousand simulated worlds, half an hour of one core; says what went wrong in them and how often
 	node_modules/.bin/node test/sim/main.ts --from 1 --to 10000
+
+budget-soak: setup ## ten thousand simulated sweeps that a budget ends: never passed, and used up
+	node_modules/.bin/node test/sim/budget-main.ts --runs 10000
 
 chaos: setup ## 200 rounds of blows on a real cluster, some hours: kill -9, SIGSTOP, Redis gone or emptied, network cut, disk full
 	@deploy/ensure-redis.sh
