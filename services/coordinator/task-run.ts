@@ -37,7 +37,7 @@ import type { SettledState, TaskTally } from "./tally.ts";
 import { UniqueTokens } from "./unique-tokens.ts";
 import { TaskUsage } from "./task-usage.ts";
 import { amountsIn } from "./unit-keys.ts";
-import { rolloutUsage, verificationUsage } from "./usage.ts";
+import { cancelledUsage, lostUsage, rolloutUsage, verificationUsage } from "./usage.ts";
 
 /** How often a program that is told to ask for no more may ask again, before it is ended where it stands. */
 const ASKS_AFTER_STOP_MAX = 1_000;
@@ -231,7 +231,7 @@ export class TaskRun {
     this.#usage.settled(entry, open?.ask.kind === "verify" ? this.routes.modelOf(open.ask) : null);
     if (entry.kind === "spent" && entry.isHedge === true) {
       this.#hedged += 1;
-      this.#usage.withdrawn(entry, open?.ask);
+      this.#usage.add(cancelledUsage, entry);
       return [];
     }
     const stopping = this.#apply(entry);
@@ -242,13 +242,13 @@ export class TaskRun {
     const open = this.#forked?.has(entry.ask) === false ? undefined : this.asks.get(entry.ask);
     // It was withdrawn when the budget ended its search, and is wanted again since the run was revised.
     if (open === undefined || (entry.kind === "spent" && !open.isWithdrawn)) {
-      this.#usage.withdrawn(entry, open?.ask);
+      this.#usage.add(cancelledUsage, entry);
       return [];
     }
     if (isShared(open) && entry.kind === "answer") this.#equals.answered(open.ask, entry);
     this.#close(entry.ask, entry);
     if (entry.kind === "spent" || open.isWithdrawn) {
-      this.#usage.withdrawn(entry, open.ask);
+      this.#usage.add(cancelledUsage, entry);
       return [];
     }
     this.#standing.settled(open.ask, entry);
@@ -256,7 +256,7 @@ export class TaskRun {
       this.#losses += 1;
       const why = entry.loss.reason === "budget" ? "budget" : (entry.failure ?? "unknown");
       this.#lossesByReason[why] = (this.#lossesByReason[why] ?? 0) + 1;
-      this.#usage.lost(entry, open.ask);
+      this.#usage.add(lostUsage, entry);
       this.#isBudgetLost ||= entry.loss.reason === "budget";
       this.#firstLoss ??= entry.loss.message;
       return this.#take(this.#search.fail(entry.ask, entry.loss));
@@ -447,8 +447,7 @@ export class TaskRun {
   /** An answer whose turn never came: no row says it, since on another cluster it would not have come at all (I4). */
   #discard(id: AskId): void {
     const arrived = this.#arrived.get(id);
-    if (this.#arrived.delete(id) && arrived !== undefined)
-      this.#usage.withdrawn(arrived.entry, arrived.open.ask);
+    if (this.#arrived.delete(id) && arrived !== undefined) this.#usage.add(cancelledUsage, arrived.entry);
   }
 
   /** @param entry What settled it; null for one that was withdrawn before it was sent. */

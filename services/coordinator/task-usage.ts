@@ -1,22 +1,9 @@
 /** What the asks of one task have used, and what they were charged. */
 import type { AttemptUsage } from "../queue/job.ts";
-import type { Ask } from "../search/program.ts";
 import { type Amount, NOTHING, sumOf } from "./amount.ts";
 import type { AnswerEntry, LossEntry, SpentEntry } from "./journal-entry.ts";
 import type { Usage } from "./status.ts";
-import {
-  addKnown,
-  addUsage,
-  cancelledUsage,
-  flopsOf,
-  lostUsage,
-  NO_USAGE,
-  verificationUsage,
-} from "./usage.ts";
-
-interface Settled {
-  readonly usage: AttemptUsage;
-}
+import { addKnown, addUsage, flopsOf, NO_USAGE } from "./usage.ts";
 
 export class TaskUsage {
   readonly #modelParameters: number | null;
@@ -60,18 +47,8 @@ export class TaskUsage {
     });
   }
 
-  /** Nobody waits for its answer. What a verification had cost stays a verifier's. */
-  withdrawn(entry: Settled, ask: Ask | undefined): void {
-    this.add(ask?.kind === "verify" ? verificationUsage : cancelledUsage, entry);
-  }
-
-  /** It has no answer. */
-  lost(entry: Settled, ask: Ask): void {
-    this.add(ask.kind === "verify" ? verificationUsage : lostUsage, entry);
-  }
-
-  /** What became of it: `rolloutUsage` or `verificationUsage`. */
-  add(of: (usage: AttemptUsage) => Usage, { usage }: Settled): void {
+  /** What became of it: `rolloutUsage`, `cancelledUsage` and so on. */
+  add(of: (usage: AttemptUsage) => Usage, { usage }: { readonly usage: AttemptUsage }): void {
     this.#usage = addUsage(this.#usage, of(usage));
   }
 }

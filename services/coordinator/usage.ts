@@ -49,12 +49,12 @@ export function verificationUsage(usage: AttemptUsage): Usage {
   return { ...NO_USAGE, verifier_tokens: addKnown(usage.promptTokens, usage.completionTokens) };
 }
 
-/** A rollout that was withdrawn, as far as it had got. */
+/** An ask that was withdrawn, as far as it had got. */
 export function cancelledUsage(usage: AttemptUsage): Usage {
   return { ...NO_USAGE, cancelled_tokens: usage.completionTokens };
 }
 
-/** A rollout that was lost: what its last attempt had generated is of no use to anybody. */
+/** An ask that was lost: what its last attempt had generated is of no use to anybody. */
 export function lostUsage(usage: AttemptUsage): Usage {
   return { ...NO_USAGE, retried_tokens: usage.completionTokens };
 }

@@ -45,13 +45,17 @@ export function createJudge(job: {
   return Object.assign(judge, { spec });
 }
 
+/** Of what completes nothing. */
+const UNKNOWN_PROMPT: AttemptUsage = { ...UNKNOWN_TOKENS, completionTokens: 0 };
+
 /** The driver, whose calls, one after another, tell of their first token and of what all of them use. */
 function telling(driver: Driver, { onFirstToken, onUsage }: Progress): Driver {
   const before: AttemptUsage[] = [];
   const counted = async <T extends { readonly usage: AttemptUsage }>(
+    unknown: AttemptUsage,
     call: (onUsageOfCall: (usage: AttemptUsage) => void) => Promise<T>,
   ): Promise<T> => {
-    onUsage(UNKNOWN_TOKENS);
+    onUsage(sumOfUsages([...before, unknown]));
     const answer = await call((usage) => onUsage(sumOfUsages([...before, usage])));
     before.push(answer.usage);
     return answer;
@@ -61,11 +65,15 @@ function telling(driver: Driver, { onFirstToken, onUsage }: Progress): Driver {
     probe: (signal) => driver.probe(signal),
     signals: (signal) => driver.signals(signal),
     sample: (request, signal) =>
-      counted((onUsageOfCall) => driver.sample({ ...request, onFirstToken, onUsage: onUsageOfCall }, signal)),
+      counted(UNKNOWN_TOKENS, (onUsageOfCall) =>
+        driver.sample({ ...request, onFirstToken, onUsage: onUsageOfCall }, signal),
+      ),
     score: (request, signal) =>
-      counted((onUsageOfCall) => driver.score({ ...request, onUsage: onUsageOfCall }, signal)),
-    likelihood: (request, signal) => driver.likelihood(request, signal),
-    reward: (request, signal) => driver.reward(request, signal),
+      counted(UNKNOWN_PROMPT, (onUsageOfCall) =>
+        driver.score({ ...request, onUsage: onUsageOfCall }, signal),
+      ),
+    likelihood: (request, signal) => counted(UNKNOWN_PROMPT, () => driver.likelihood(request, signal)),
+    reward: (request, signal) => counted(UNKNOWN_PROMPT, () => driver.reward(request, signal)),
     close: () => driver.close(),
   };
 }
