@@ -1,13 +1,12 @@
 /**
  * The runner of one sweep: asks -> reserve -> coalesce siblings into a job -> lane; report -> journal -> acknowledge ->
- * charge -> tell. It owns the sweep's open tasks and their states; `TaskDispatch` carries asks out, `Settlement` settles what
- * comes back; it calls the dispatcher and is called by the coordinator's desk.
+ * charge -> tell. It owns the sweep's open tasks and their states; `TaskDispatch` carries asks out, `Reception` takes what
+ * comes back, `Settlement` settles it; it calls the dispatcher and is called by the coordinator's desk.
  *
  * Invariants: I1 and I2 (`accept` resolves once the settlement has it on disk), I4 (seeds are derived), I5 (what a task throws
  * ends that task), I6 (tasks are opened just ahead of need).
  */
 import { CoppiceError, messageOf } from "../runtime/errors.ts";
-import type { FailureClass } from "../queue/failure-classes.ts";
 import type { Job, Report } from "../queue/job.ts";
 import { Allocation } from "./allocation.ts";
 import type { OpenAsk } from "./backlog.ts";
@@ -22,11 +21,11 @@ import type { JobOwner } from "./scheduler/dispatcher.ts";
 import type { JournalEntry } from "./journal-entry.ts";
 import type { Past } from "./past.ts";
 import { tryRenderPrompt } from "./sweep-file/prompt-template.ts";
-import { isOverrun } from "./ask-cost.ts";
-import { budgetLoss, entryOf, isAnswerTo, isOutdated } from "./report-entry.ts";
+import { budgetLoss } from "./report-entry.ts";
 import { RunFiles } from "./run-files.ts";
 import type { RunParts } from "./run-parts.ts";
 import type { Summary, SweepEvent, SweepState, SweepStatus } from "./status.ts";
+import { Reception } from "./reception.ts";
 import { Retries } from "./retries.ts";
 import { Routes } from "./routes.ts";
 import type { Arm, Sweep } from "./sweep.ts";
@@ -57,7 +56,7 @@ export class Run implements SweepRun, JobOwner {
   readonly #dispatch: TaskDispatch;
   readonly #settlement: Settlement;
   readonly #allocation: Allocation;
-  readonly #retries: Retries;
+  readonly #reception: Reception;
   readonly #watchers = new Watchers();
   readonly #timers: Timers;
   readonly #decisions: DecisionLog;
@@ -125,16 +124,24 @@ export class Run implements SweepRun, JobOwner {
       onMissing: (message) => this.notice(message),
       onDecision: (tree, decision, asks) => this.#decided(tree, decision, asks),
     });
-    this.#retries = new Retries({
-      send: (task, open) => this.#dispatch.retry(task, open),
-      notice: (message) => this.notice(message),
-    });
     this.#settlement = new Settlement(this.#settlementOwner(), {
       parts: options.parts,
       files: options.files,
       past: options.past,
       dispatch: this.#dispatch,
       watchers: this.#watchers,
+    });
+    this.#reception = new Reception({
+      parts: options.parts,
+      dispatch: this.#dispatch,
+      settlement: this.#settlement,
+      retries: new Retries({
+        send: (task, open) => this.#dispatch.retry(task, open),
+        notice: (message) => this.notice(message),
+      }),
+      hedges: this.#hedges,
+      isCutShort: () => this.#cutShort !== null,
+      stir: (task) => this.#stir(task),
     });
     this.#allocation = new Allocation({
       sweep: options.sweep,
@@ -247,71 +254,17 @@ export class Run implements SweepRun, JobOwner {
       );
     }
     if (task === undefined || this.#isOver) return Promise.resolve();
-    const asked = task.asks.get(report.ask);
-    if (asked?.accepting === null && !isAnswerTo(asked.ask, report.result)) {
-      const found = `task ${report.task}, ask ${report.ask}: expected the answer to a ${asked.ask.kind}, found a ${report.result.kind}`;
-      return Promise.reject(new CoppiceError("invalid_argument", `${found} from worker ${report.worker}`));
-    }
-    const isAnswer = report.result.kind === "rollout";
-    const open = this.#settlement.addressee(task, { job: report.job, ask: report.ask, isAnswer });
-    if (open === undefined) return Promise.resolve();
-    if (open.accepting !== null) return open.accepting;
-    if (isOutdated(report, open)) return Promise.resolve();
-    // Sent by an attempt before this one, it comes before it was sent again.
-    if (!this.#dispatch.isAffordable(task, open)) return Promise.resolve();
-    this.#hedges?.answered(task, open);
-    if (this.#cutShort === null && this.#retries.isElsewhere(task, open, report)) {
-      open.effort.wasted(report.usage.completionTokens);
-      return Promise.resolve();
-    }
-    this.#dispatch.answered(task, open, report);
-    if (report.attempt > 1) open.effort.wasted(null);
-    if (report.result.kind === "cancelled" && !open.isWithdrawn) {
-      // A worker gave an ask back that is still wanted: it drains.
-      this.#comeBack(task, open, report.usage.completionTokens);
-      this.#stir(task);
-      return Promise.resolve();
-    }
-    if (isOverrun(open, report.usage)) this.#parts.log.warn({ ...report, result: null }, "host_overran");
-    open.accepting = this.#settlement.settle(task, open, entryOf(report, open, task.prices));
-    return open.accepting;
+    return this.#reception.accept(task, report);
   }
 
   returned(job: Job, asks: readonly string[], isLost: boolean): void {
     const task = this.#tasks.get(job.task);
-    if (task === undefined) return;
-    for (const id of asks) {
-      const open = this.#settlement.addressee(task, { job: job.id, ask: id, isAnswer: false });
-      if (open === undefined || open.accepting !== null) continue;
-      if (open.isWithdrawn) this.#settlement.assumeStopped(task, open);
-      else if (isLost && this.#retries.isPoison(open))
-        this.#lose(
-          task,
-          open,
-          "killed_workers",
-          `job ${job.id}: ${open.workersLost} workers or hosts died with it`,
-        );
-      else this.#comeBack(task, open, null);
-    }
-    this.#stir(task);
-  }
-
-  #lose(task: TaskRun, open: OpenAsk, failure: FailureClass, message: string): void {
-    this.#retries.lost(failure, message);
-    this.#settlement.lose(task, open, { reason: "lost", message: `${failure}: ${message}` }, failure);
+    if (task !== undefined) this.#reception.returned(task, job, { asks, isLost });
   }
 
   givenUp(job: Job, asks: readonly string[], why: string): void {
     const task = this.#tasks.get(job.task);
-    for (const id of asks) {
-      const open =
-        task === undefined
-          ? undefined
-          : this.#settlement.addressee(task, { job: job.id, ask: id, isAnswer: false });
-      if (task === undefined || open === undefined || open.accepting !== null) continue;
-      if (open.isWithdrawn) this.#settlement.assumeStopped(task, open);
-      else this.#lose(task, open, "lane_lost", `job ${job.id}: ${why}`);
-    }
+    if (task !== undefined) this.#reception.givenUp(task, job, { asks, why });
   }
 
   #settlementOwner(): SettlementOwner {
@@ -423,13 +376,6 @@ export class Run implements SweepRun, JobOwner {
   #stir(task: TaskRun): void {
     this.#stirred.add(task);
     this.pump();
-  }
-
-  /** The ask is asked again; the try that is over had generated so many tokens, as far as anybody knows. */
-  #comeBack(task: TaskRun, open: OpenAsk, tokens: number | null): void {
-    open.effort.ended(this.#parts.dispatcher.gpus);
-    if (open.ask.kind === "sample") open.effort.wasted(tokens);
-    this.#dispatch.cameBack(task, open);
   }
 
   /** The rest of the sweep is settled as it stands: the budget's time is over, or the user cancelled. */
