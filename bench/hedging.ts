@@ -71,7 +71,7 @@ function spread(values: readonly number[], digits: number): string {
 const SETTINGS: readonly (readonly [string, HedgeRule | null])[] = [
   ["hedge: null", null],
   ["hedge: {}", HEDGE_DEFAULTS],
-  ["hedge: { share: 0.02 }", { ...HEDGE_DEFAULTS, share: 0.02 }],
+  ["hedge: { share: 0.2 }", { ...HEDGE_DEFAULTS, share: 0.2 }],
 ];
 for (const slowBy of [5, 1]) {
   const runs = new Map<string, Run[]>(SETTINGS.map(([name]) => [name, []]));
