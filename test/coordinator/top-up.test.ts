@@ -13,6 +13,7 @@ import { dropStaleRows } from "../../services/coordinator/stale-rows.ts";
 import type { Summary } from "../../services/coordinator/status.ts";
 import type { Arm, Sweep } from "../../services/coordinator/sweep.ts";
 import { systemDisk } from "../../services/runtime/disk.ts";
+import { orAbort } from "../../workers/abortable.ts";
 import { NO_BUDGET } from "../support/budget.ts";
 import {
   arm,
@@ -131,17 +132,15 @@ describe("a sweep that its budget ended", () => {
     await parts.close();
     parts = await startInProcess({ run: { statusMs: 5, metricsMs: 5 } });
     let answers = 0;
-    const driver = createSeededDriver({ onSample: () => ((answers += 1) > 20 ? held.promise : undefined) });
+    const driver = createSeededDriver({
+      onSample: (_, signal) => ((answers += 1) > 20 ? orAbort(held.promise, signal) : undefined),
+    });
     await parts.addHost("a", driver);
     const sweep = await newSweep({
       arms: [arm("best-of-n", { n: 8 })],
       budget: { ...NO_BUDGET, wallMs: 300 },
     });
-    const started = await parts.coordinator.submit(sweep, puzzles(PROBLEMS), RAW);
-    started.watch((event) => {
-      if (event.kind === "task") held.resolve();
-    });
-    expect((await started.ended).tasks.exhausted).toBeGreaterThan(0);
+    expect((await begin(sweep)).tasks.exhausted).toBeGreaterThan(0);
     held.resolve();
     const summary = await goOn({ ...sweep, budget: { ...NO_BUDGET, wallMs: 3_600_000 } });
     expect(summary.tasks).toMatchObject({ completed: PROBLEMS, exhausted: 0 });
