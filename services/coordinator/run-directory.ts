@@ -12,6 +12,7 @@ import { type Disk, systemDisk, writeNewFile } from "../runtime/disk.ts";
 import { CoppiceError, messageOf } from "../runtime/errors.ts";
 import { lineText, readLines } from "../runtime/lines.ts";
 import { AppendFile } from "./append-file.ts";
+import { replaceRows, type Replacing } from "./row-copies.ts";
 import type { Problem } from "./sweep.ts";
 
 export const RUN_FILES = {
@@ -139,7 +140,6 @@ export class Rows {
     { disk = systemDisk, isFenced = false, confirm = async () => undefined }: RowsOptions = {},
   ): Promise<Rows> {
     if (isFenced) {
-      await removeOthersCopies(path, disk);
       const renew = (name: string, end: number): Promise<void> =>
         renewFile(join(path, name), end, { disk, confirm });
       await renew(RUN_FILES.rollouts, ends.rolloutsEnd);
@@ -169,30 +169,11 @@ export class Rows {
   }
 }
 
-/**
- * Whoever was stopped between `confirm` and its rename wakes up to find that there is nothing to rename: it confirmed before the run was
- * taken over, so its copy was there before, and is gone now.
- */
-async function removeOthersCopies(path: string, disk: Disk): Promise<void> {
-  const copies = [RUN_FILES.rollouts, RUN_FILES.results].map(partialOf);
-  for (const name of await disk.list(path))
-    if (copies.some((copy) => name.startsWith(copy))) await disk.remove(join(path, name));
-}
-
-function partialOf(name: string): string {
-  return `${name}.partial-`;
-}
-
 /** Puts the first `end` bytes of a file in its place, as another file: who holds the old one open writes nowhere. */
-async function renewFile(
-  path: string,
-  end: number,
-  { disk, confirm }: { readonly disk: Disk; readonly confirm: () => Promise<void> },
-): Promise<void> {
+async function renewFile(path: string, end: number, replacing: Replacing): Promise<void> {
+  const { disk } = replacing;
   if (!(await disk.exists(path))) return;
-  const partial = `${partialOf(path)}${randomUUID()}`;
-  const file = await disk.append(partial, { isNew: true });
-  try {
+  await replaceRows(path, replacing, async (file) => {
     let left = end;
     for await (const chunk of disk.chunks(path)) {
       const counts = chunk.subarray(0, left);
@@ -200,17 +181,7 @@ async function renewFile(
       left -= counts.length;
       if (left === 0) break;
     }
-    await file.sync();
-  } finally {
-    await file.close();
-  }
-  try {
-    await confirm();
-  } catch (error) {
-    await disk.remove(partial);
-    throw error;
-  }
-  await disk.rename(partial, path);
+  });
 }
 
 /** Writes a whole file so that a reader sees the old one or the new one. */

@@ -10,6 +10,7 @@ import { headerOf, Past } from "./past.ts";
 import { Reopenings } from "./reopenings.ts";
 import { checkCeilings, grownArms, revisionOf, type SweepMark } from "./revision.ts";
 import { type ProblemsFile, replaceFile, RUN_FILES } from "./run-directory.ts";
+import { removeCopies } from "./row-copies.ts";
 import { dropStaleRows } from "./stale-rows.ts";
 import type { Sweep } from "./sweep.ts";
 
@@ -46,6 +47,7 @@ export async function openHistory(
     generation,
   });
   try {
+    await removeCopies(directory, [RUN_FILES.rollouts, RUN_FILES.results], disk);
     const mark = reopenings.mark ?? header;
     const expected = headerOf(sweep, problems);
     checkHeader(expected, asGrown(header, mark, sweep), directory);

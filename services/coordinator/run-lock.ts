@@ -91,7 +91,7 @@ export async function lockRunDirectory(path: string, options: LockOptions = {}):
     const isPriorGone = newest === 0 || (await awaitGone(path, newest, { ...options, limits, holder }));
     const generation = newest + 1;
     // Before it is taken: should we die at once, the next one knows.
-    if (!isPriorGone) await writeFile(join(directory, `${generation}${NOT_ALONE}`), "");
+    if (!isPriorGone) await noteNotAlone(directory, generation);
     const handle = await take(directory, generation, holder);
     if (handle === null) continue;
     const all = await generations(directory);
@@ -352,6 +352,12 @@ function cannotLock(directory: string, error: unknown): CoppiceError {
       cause: error,
     },
   );
+}
+
+async function noteNotAlone(directory: string, generation: number): Promise<void> {
+  await writeFile(join(directory, `${generation}${NOT_ALONE}`), "").catch((error: unknown) => {
+    throw cannotLock(directory, error);
+  });
 }
 
 /** Generations whose holder took the run over from one that was only silent, until the rows are the own files of it or a later one. */

@@ -1,12 +1,11 @@
 /**
- * Takes the rows of tasks that were taken up again out of a run's files: each task has its rows once. The files are written under
- * another name and renamed; doing it again, after a crash between the two, changes nothing more.
+ * Takes the rows of tasks that were taken up again out of a run's files: each task has its rows once. Doing it
+ * again, after a crash between the two files, changes nothing more.
  */
-import { randomUUID } from "node:crypto";
 import { join } from "node:path";
-import type { Disk } from "../runtime/disk.ts";
 import { lineText, readLines } from "../runtime/lines.ts";
 import type { RowsEntry } from "./journal-entry.ts";
+import { replaceRows, type Replacing } from "./row-copies.ts";
 import { RUN_FILES } from "./run-directory.ts";
 
 /** Bytes that are written at once. */
@@ -14,15 +13,12 @@ const CHUNK_BYTES = 1024 * 1024;
 /** How rows begin. */
 const TASK = /^\{"task":("(?:[^"\\]|\\.)*")/;
 
-export interface StaleRows {
+export interface StaleRows extends Replacing {
   /** Tasks whose rows do not count. */
   readonly tasks: ReadonlySet<string>;
   /** How much of the files the journal vouches for. */
   readonly rolloutsEnd: number;
   readonly resultsEnd: number;
-  readonly disk: Disk;
-  /** Asked right before a file is replaced: rejects where the run is another's by now. */
-  readonly confirm: () => Promise<void>;
 }
 
 /** @returns The ends of the files without these rows, to be journaled. */
@@ -35,9 +31,7 @@ export async function dropStaleRows(directory: string, stale: StaleRows): Promis
 
 async function dropFrom(path: string, end: number, { tasks, disk, confirm }: StaleRows): Promise<number> {
   if (!(await disk.exists(path))) return 0;
-  const partial = `${path}.partial-${randomUUID()}`;
-  const file = await disk.append(partial, { isNew: true });
-  try {
+  return replaceRows(path, { disk, confirm }, async (file) => {
     let size = 0;
     let chunk: Buffer[] = [];
     let chunkBytes = 0;
@@ -55,16 +49,8 @@ async function dropFrom(path: string, end: number, { tasks, disk, confirm }: Sta
       if (chunkBytes >= CHUNK_BYTES) await write();
     }
     await write();
-    await file.sync();
-    await confirm();
-    await disk.rename(partial, path);
     return size;
-  } catch (error) {
-    await disk.remove(partial);
-    throw error;
-  } finally {
-    await file.close();
-  }
+  });
 }
 
 function taskOf(row: string): string {
