@@ -8,26 +8,22 @@
  */
 import { createCoordinator } from "../../services/coordinator/coordinator.ts";
 import type { Coordinator, SweepRun } from "../../services/coordinator/coordinator-api.ts";
-import type { HeldRun } from "../../services/coordinator/run-lock.ts";
 import type { Summary } from "../../services/coordinator/status.ts";
-import { createLocalLink } from "../../services/link/local-link.ts";
 import type { WorkerDesk } from "../../services/link/link.ts";
 import type { Job, Report } from "../../services/queue/job.ts";
-import { CoppiceError, messageOf } from "../../services/runtime/errors.ts";
+import { messageOf } from "../../services/runtime/errors.ts";
 import { silentLog } from "../../services/runtime/log.ts";
 import { createRandom, deriveSeed, type Random } from "../../services/runtime/random.ts";
-import { startRolloutWorker } from "../../workers/rollout/rollout-worker.ts";
-import { startVerificationWorker } from "../../workers/verify/verification-worker.ts";
-import { createSimulatedPool } from "./bench.ts";
 import { SimulatedDisk } from "./disk.ts";
 import { type Blow, CHANGES_ROWS, type Fault, FaultCounts, type Mishap, type Plan } from "./faults.ts";
 import { SimulatedHost } from "./host.ts";
 import { DurableJournal } from "./durable-journal.ts";
+import { SimulatedLock } from "./lock.ts";
 import { SimulatedStore } from "./store.ts";
 import { hasBudget, OUTPUT, type SimulatedSweep } from "./sweep.ts";
 import { Life, SimulatedTime } from "./time.ts";
 import { Trace, Violation } from "./violation.ts";
-import { Wire } from "./wire.ts";
+import { SimulatedWorkers } from "./workers.ts";
 
 /** From the end of all faults to the end of the sweep, in simulated milliseconds. */
 export const SETTLED_MS_MAX = 30 * 60_000;
@@ -64,13 +60,6 @@ export async function runWorld(options: WorldOptions): Promise<Ended> {
   }
 }
 
-interface Part {
-  readonly name: string;
-  life: Life;
-  wire: Wire | null;
-  readonly start: (part: Part) => Promise<void>;
-}
-
 class World {
   readonly time = new SimulatedTime();
   readonly #options: WorldOptions;
@@ -81,17 +70,14 @@ class World {
   readonly #store: SimulatedStore;
   readonly #journal: DurableJournal;
   readonly #hosts: readonly SimulatedHost[];
-  readonly #parts: Part[] = [];
+  readonly #workers: SimulatedWorkers;
   #coordinator: { readonly life: Life; readonly desk: WorkerDesk; readonly api: Coordinator } | null = null;
   /** Asks that the coordinator has put into lanes, and that did not come back from there. */
   #asked = new Set<string>();
   #run: SweepRun | null = null;
   #life: Life;
   #isSubmitted = false;
-  #generation = 0;
-  #isPriorStopped = false;
-  /** Generations that followed one which was only stopped. */
-  readonly #notAlone = new Set<number>();
+  readonly #lock = new SimulatedLock();
   /** Coordinators that were stopped and will wake. */
   readonly #sleeping = new Set<Life>();
   #diskTrouble: "EIO" | "ENOSPC" | null = null;
@@ -133,13 +119,22 @@ class World {
         }),
     );
     this.#life = new Life("coordinator-0", this.time);
-    this.#addParts();
+    this.#workers = new SimulatedWorkers({
+      time: this.time,
+      random: this.#random,
+      hosts: this.#hosts,
+      store: this.#store,
+      desk: () => this.#coordinator?.desk ?? null,
+      happens: (mishap) => this.#happens(mishap),
+      say: (what) => this.#say(what),
+      onGone: () => this.#asksMayComeBack(),
+    });
     for (const [blow, meanMs] of plan.blows) this.#schedule(blow, meanMs);
   }
 
   async run(): Promise<Ended> {
     this.#startCoordinator();
-    for (const part of this.#parts) this.#startPart(part, 0);
+    this.#workers.start();
     this.time.after(this.#options.plan.untilMs, () => this.#heal());
     const lastMs = this.#options.plan.untilMs + SETTLED_MS_MAX;
     for (let steps = 0; this.#summary === null && this.#failure === null; steps += 1) {
@@ -214,7 +209,7 @@ class World {
       lanes: this.#store.of(life, (jobs) => noteAsks(jobs, asked)),
       clock: life.clock,
       disk: this.#disk.of(life),
-      lock: async () => this.#hold(),
+      lock: async () => this.#lock.take(),
       log: silentLog,
       version: "simulated",
     });
@@ -239,24 +234,6 @@ class World {
     if (this.#run?.status().state === "failed") return;
     if (!isAnswer) asked.delete(`${task} ${ask}`);
     else if (asked.has(`${task} ${ask}`)) this.#journal.acknowledged(task, ask);
-  }
-
-  /** The run's lock, as `run-lock.ts` gives it: a holder that was stopped is silent and not gone. */
-  #hold(): HeldRun {
-    this.#generation += 1;
-    const generation = this.#generation;
-    if (this.#isPriorStopped) this.#notAlone.add(generation);
-    return {
-      generation,
-      isAlone: this.#notAlone.size === 0,
-      madeOwn: async () => {
-        for (const each of this.#notAlone) if (each <= generation) this.#notAlone.delete(each);
-      },
-      check: async () => {
-        if (this.#generation !== generation) throw new CoppiceError("aborted", "simulated: taken over");
-      },
-      release: async () => undefined,
-    };
   }
 
   async #openRun(api: Coordinator, life: Life): Promise<void> {
@@ -291,7 +268,7 @@ class World {
     this.#life.kill();
     // A process that lives on has lost nothing that it wrote: then this one died alone.
     if (this.#sleeping.size === 0) this.#disk.crash();
-    this.#isPriorStopped = false;
+    this.#lock.isPriorStopped = false;
     this.#followCoordinator(downMs);
   }
 
@@ -299,7 +276,7 @@ class World {
   #stopCoordinator(forMs: number): void {
     const life = this.#life;
     life.stop();
-    this.#isPriorStopped = true;
+    this.#lock.isPriorStopped = true;
     this.#sleeping.add(life);
     this.time.after(forMs, () => {
       this.#sleeping.delete(life);
@@ -312,7 +289,7 @@ class World {
   #followCoordinator(downMs: number): void {
     this.#coordinator = null;
     this.#run = null;
-    for (const { wire } of this.#parts) wire?.coordinatorGone();
+    this.#workers.coordinatorGone();
     this.#life = new Life(`coordinator-${Math.round(this.time.nowMs)}`, this.time);
     const life = this.#life;
     this.time.after(downMs, () => {
@@ -329,70 +306,9 @@ class World {
     if (coordinator.life === this.#life) this.#dieCoordinator(downMs);
   }
 
-  #addParts(): void {
-    for (const [n, host] of this.#hosts.entries())
-      this.#addPart(`host-${n}`, async (part) => {
-        const worker = await startRolloutWorker({
-          id: `w-${part.life.name}`,
-          hostId: `h${n}`,
-          driver: host.driver(part.life),
-          lanes: this.#store.of(part.life),
-          link: this.#link(part),
-          clock: part.life.clock,
-          limits: { startWaitMs: 600_000 },
-        });
-        const why = await worker.ended;
-        if (!part.life.isDead) this.#diePart(part, `left: ${why?.message ?? "drained"}`, 500);
-      });
-    this.#addPart("verifier", async (part) => {
-      await startVerificationWorker({
-        id: `w-${part.life.name}`,
-        lanes: this.#store.of(part.life),
-        link: this.#link(part),
-        clock: part.life.clock,
-        pool: createSimulatedPool(part.life, {
-          delayMs: () => 1 + 10 * this.#random.next(),
-          refuses: () => this.#happens("verifier refused"),
-        }),
-        concurrency: 4,
-      });
-    });
-  }
-
-  #addPart(name: string, start: (part: Part) => Promise<void>): void {
-    this.#parts.push({ name, life: new Life(`${name}-0`, this.time), wire: null, start });
-  }
-
-  #link(part: Part): ReturnType<typeof createLocalLink> {
-    const { life } = part;
-    const wire = new Wire({
-      life,
-      desk: () => this.#coordinator?.desk ?? null,
-      happens: (mishap) => this.#happens(mishap),
-      delayMs: () => 0.2 + 3 * this.#random.next() ** 3,
-    });
-    part.wire = wire;
-    return createLocalLink(wire, { clock: life.clock, random: this.#random });
-  }
-
-  #startPart(part: Part, afterMs: number): void {
-    const { life } = part;
-    this.time.after(afterMs, () => {
-      if (life !== part.life) return;
-      this.#say(`${life.name} starts`);
-      part.start(part).catch((error: unknown) => {
-        if (!life.isDead) this.#diePart(part, `does not start: ${messageOf(error)}`, 1_000);
-      });
-    });
-  }
-
-  #diePart(part: Part, why: string, downMs: number): void {
-    this.#say(`${part.life.name} is gone: ${why}`);
+  /** From hosts; an answer to one that did is taken only where the budget has room. */
+  #asksMayComeBack(): void {
     if (hasBudget(this.#options.sweep)) this.#asked.clear();
-    part.life.kill();
-    part.wire = null;
-    part.life = new Life(`${part.name}-${Math.round(this.time.nowMs)}`, this.time);
-    this.#startPart(part, downMs);
   }
 
   #schedule(blow: Blow, meanMs: number): void {
@@ -406,10 +322,8 @@ class World {
 
   /** For so long, where it is something that passes. */
   #strike(blow: Blow, forMs: number): void {
-    // Asks may come back from hosts; an answer to one is then taken only where the budget has room.
-    if (hasBudget(this.#options.sweep)) this.#asked.clear();
+    this.#asksMayComeBack();
     const pick = <T>(of: readonly T[]): T | undefined => of[Math.floor(this.#random.next() * of.length)];
-    const hostParts = this.#parts.filter(({ name }) => name !== "verifier");
     switch (blow) {
       case "coordinator crash":
         if (this.#coordinator === null) return;
@@ -424,7 +338,7 @@ class World {
         this.#count(blow);
         return void this.#interruptCoordinator(forMs);
       case "worker stopped": {
-        const part = pick(this.#parts);
+        const part = pick(this.#workers.all);
         if (part === undefined || part.life.isStopped) return;
         this.#count(blow);
         const { life } = part;
@@ -434,14 +348,13 @@ class World {
       }
       case "worker crash":
       case "verifier crash": {
-        const part =
-          blow === "worker crash" ? pick(hostParts) : this.#parts.find(({ name }) => name === "verifier");
+        const part = blow === "worker crash" ? pick(this.#workers.ofHosts) : this.#workers.verifier;
         if (part === undefined) return;
         this.#count(blow);
-        return this.#diePart(part, "killed", forMs);
+        return this.#workers.die(part, "killed", forMs);
       }
       case "network cut": {
-        const wire = pick(this.#parts)?.wire ?? null;
+        const wire = pick(this.#workers.all)?.wire ?? null;
         if (wire === null) return;
         this.#count(blow);
         wire.isCut = true;
@@ -479,7 +392,7 @@ class World {
         return;
       }
       case "clock step": {
-        const life = pick([this.#life, ...this.#parts.map((part) => part.life)]);
+        const life = pick([this.#life, ...this.#workers.all.map((part) => part.life)]);
         if (life === undefined) return;
         this.#count(blow);
         life.skewMs += (this.#random.next() - 0.5) * 7_200_000;
@@ -499,7 +412,7 @@ class World {
     this.#say("nothing goes wrong from here on");
     this.#diskTrouble = null;
     this.#store.isDown = false;
-    for (const { wire } of this.#parts) if (wire !== null) wire.isCut = false;
+    this.#workers.heal();
     for (const host of this.#hosts) host.comeBack();
     // A paused sweep waits for its user; one that the coordinator lost in a crash is paused still.
     const resume = (): void => {
