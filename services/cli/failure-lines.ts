@@ -6,14 +6,20 @@ import { formatCount, plural } from "./count-text.ts";
 /** Failed tasks that are listed. */
 export const FAILED_SHOWN_MAX = 5;
 
+/** `2 host_timeout, 1 verifier_crashed`, the most frequent first; empty where nothing was lost. */
+export function reasonsText(byReason: Readonly<Record<string, number>>): string {
+  return Object.entries(byReason)
+    .toSorted(([, a], [, b]) => b - a)
+    .map(([reason, count]) => `${formatCount(count)} ${reason}`)
+    .join(", ");
+}
+
 /** No lines where all went well. @param failed The first of the tasks that failed; empty where nobody read their rows. */
 export function failureLines(summary: Summary, failed: readonly FailedTask[]): readonly string[] {
-  const lost = Object.entries(summary.failures_by_reason)
-    .toSorted(([, a], [, b]) => b - a)
-    .map(([reason, count]) => `${formatCount(count)} ${reason}`);
+  const lost = reasonsText(summary.failures_by_reason);
   const more = summary.tasks.failed - failed.length;
   return [
-    ...(lost.length === 0 ? [] : [`lost: ${lost.join(", ")}`]),
+    ...(lost === "" ? [] : [`lost: ${lost}`]),
     ...(summary.undecided === null || summary.undecided === 0
       ? []
       : [`undecided: ${plural(summary.undecided, "candidate")}; rollouts.jsonl says why`]),

@@ -5,6 +5,7 @@ import { createRandom } from "../runtime/random.ts";
 import { readToken } from "./options.ts";
 import { cachedShare, formatShare } from "./progress-line.ts";
 import { formatCount } from "./count-text.ts";
+import { reasonsText } from "./failure-lines.ts";
 import type { Shell } from "./shell.ts";
 import { connectSweeps, type SweepClient } from "./sweep-client.ts";
 
@@ -34,8 +35,8 @@ export async function withSweeps<T>(
 
 /** `3 lost: 2 host_timeout, 1 verifier_crashed`. */
 function lostText({ failures, failures_by_reason: byReason }: SweepStatus): string {
-  const reasons = Object.entries(byReason).map(([reason, count]) => `${formatCount(count)} ${reason}`);
-  return `${formatCount(failures)} lost${reasons.length === 0 ? "" : `: ${reasons.join(", ")}`}`;
+  const reasons = reasonsText(byReason);
+  return `${formatCount(failures)} lost${reasons === "" ? "" : `: ${reasons}`}`;
 }
 
 /** A status as lines for a person. */

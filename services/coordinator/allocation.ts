@@ -4,7 +4,7 @@
  *
  * Invariants: I4 (grants and stops are journaled, so a resumed run makes the same), I6 (tasks are open together in cohorts).
  */
-import { Allotment, type Means } from "./allocate/allotment.ts";
+import { Allotment, type LearnedFrom, type Means } from "./allocate/allotment.ts";
 import type { TaskProgress } from "./allocate/allocator.ts";
 import { createAllocator } from "./allocate/catalogue.ts";
 import type { CohortEntry, GrantEntry, StopEntry } from "./journal-entry.ts";
@@ -33,17 +33,13 @@ export class Allocation {
   readonly #options: AllocationOptions;
   readonly #allotment: Allotment<TaskRun>;
   readonly #guess: Amount;
-  /** The first ordinal behind the development fold; null without one. */
-  readonly #foldEnd: number | null;
 
   constructor(options: AllocationOptions) {
     const { sweep, past, problems, cohortTasksMax } = options;
     this.#options = options;
     this.#guess = guessOf(sweep);
-    const allocator = createAllocator(sweep.allocate, { arms: sweep.arms.map(({ id }) => id), problems });
-    this.#foldEnd = allocator.fold === undefined ? null : allocator.fold * sweep.arms.length;
     this.#allotment = new Allotment({
-      allocator,
+      allocator: createAllocator(sweep.allocate, { arms: sweep.arms.map(({ id }) => id), problems }),
       tasks: problems * sweep.arms.length,
       arms: sweep.arms.length,
       settled: past.settled,
@@ -71,10 +67,9 @@ export class Allocation {
     return this.#allotment.opening === "open";
   }
 
-  /** Whether and for how long the allocator learns from how a task ends. */
-  learnsFrom(ordinal: number): "cohort" | "fold" | null {
-    if (this.#foldEnd === null) return null;
-    return ordinal < this.#foldEnd ? "fold" : "cohort";
+  /** See `Allotment`. */
+  learnsFrom(ordinal: number): LearnedFrom | null {
+    return this.#allotment.learnsFrom(ordinal);
   }
 
   opened(task: TaskRun): void {

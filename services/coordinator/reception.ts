@@ -49,8 +49,8 @@ export class Reception {
     if (open === undefined) return Promise.resolve();
     if (open.accepting !== null) return open.accepting;
     if (isOutdated(report, open)) return Promise.resolve();
-    // Sent by an attempt before this one, it comes before it was sent again.
-    if (!dispatch.isAffordable(task, open)) return Promise.resolve();
+    // Sent by an attempt before this one, and not by this one yet, it is paid for now.
+    if (!dispatch.reserve(task, open)) return Promise.resolve();
     hedges?.answered(task, open);
     if (!isCutShort() && retries.isElsewhere(task, open, report)) {
       open.effort.wasted(report.usage.completionTokens);

@@ -143,7 +143,7 @@ export class Settlement {
     this.settleUntold(task, open, { kind: "loss", task: task.id, ask: open.ask.id, loss, ...why, ...cost });
   }
 
-  /** Nobody will say what a withdrawn ask had cost: the worst is charged (I3). */
+  /** Nobody will say what a withdrawn ask had cost: of one that a host may have, the worst is charged (I3). */
   assumeStopped(task: TaskRun, open: OpenAsk): void {
     const hedge = open.isHedge ? ({ isHedge: true } as const) : {};
     const end = this.#unknownEnd(task, open);

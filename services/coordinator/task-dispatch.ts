@@ -224,10 +224,10 @@ export class TaskDispatch implements TreeOwner {
   }
 
   /**
-   * Whether the ask holds a reservation, now at the latest: an answer that is accepted is charged, whichever attempt at the run sent
-   * the ask (I3). What a verifier off the hosts judges costs nothing.
+   * Reserves what the ask may cost, unless that is reserved. What a verifier off the hosts judges costs nothing.
+   * @returns Whether the budget has room for it.
    */
-  isAffordable(task: TaskRun, open: OpenAsk): boolean {
+  reserve(task: TaskRun, open: OpenAsk): boolean {
     if (open.route.kind === "verifier") return true;
     const { ledger } = this.#options;
     open.reservation ??= ledger.reserve(ledger.accountOf(task.id, task.arm.id), worstOf(task, open));
@@ -266,9 +266,9 @@ export class TaskDispatch implements TreeOwner {
   /** Those of the asks that have a reservation now, the first at least; verifications of longer paths may need more than it. */
   #reserved({ task, line }: TaskTree, asks: readonly OpenAsk[]): readonly OpenAsk[] {
     return asks.filter((open) => {
-      const isAffordable = this.isAffordable(task, open);
-      if (!isAffordable) line.push(open);
-      return isAffordable;
+      const isReserved = this.reserve(task, open);
+      if (!isReserved) line.push(open);
+      return isReserved;
     });
   }
 

@@ -1,6 +1,7 @@
 /** What a task is made of. */
 import type { Segment } from "../queue/job.ts";
 import type { AskId } from "../search/program.ts";
+import type { LearnedFrom } from "./allocate/allotment.ts";
 import type { Prices } from "./prices.ts";
 import type { Routes } from "./routes.ts";
 import type { Arm, Problem } from "./sweep.ts";
@@ -22,8 +23,8 @@ export interface TaskRunOptions {
   readonly modelParameters: number | null;
   /** An earlier attempt at the run opened it, and nobody can say what was in flight when that ended. */
   readonly isReopened: boolean;
-  /** Whether the allocator learns from how it ends: only while its cohort is open, or always, as of the development fold. */
-  readonly learnedFrom: "cohort" | "fold" | null;
+  /** Whether the allocator learns from how it ends. */
+  readonly learnedFrom: LearnedFrom | null;
   /** Called once per segment that the task's jobs may name. */
   readonly retain: (segment: Segment) => void;
 }

@@ -31,6 +31,7 @@ import type { Arm, Problem } from "./sweep.ts";
 import type { Opening, Usage } from "./status.ts";
 import { Standing } from "./standing.ts";
 import { TaskGrant } from "./task-grant.ts";
+import { TaskLosses } from "./task-losses.ts";
 import type { TaskRunOptions } from "./task-run-options.ts";
 import { TaskSegments } from "./task-segments.ts";
 import type { SettledState, TaskTally } from "./tally.ts";
@@ -79,12 +80,10 @@ export class TaskRun {
   readonly #spentBefore: ReadonlySet<AskId>;
   #issued = 0;
   #verifications = 0;
-  #losses = 0;
-  readonly #lossesByReason: Record<string, number> = {};
+  readonly #losses = new TaskLosses();
   #hedged = 0;
   #isBudgetLost = false;
   #stopped: StopEntry | null = null;
-  #firstLoss: string | null = null;
   #refusal: string | null = null;
 
   constructor(options: TaskRunOptions) {
@@ -253,12 +252,9 @@ export class TaskRun {
     }
     this.#standing.settled(open.ask, entry);
     if (entry.kind === "loss") {
-      this.#losses += 1;
-      const why = entry.loss.reason === "budget" ? "budget" : (entry.failure ?? "unknown");
-      this.#lossesByReason[why] = (this.#lossesByReason[why] ?? 0) + 1;
+      this.#losses.add(entry);
       this.#usage.add(lostUsage, entry);
       this.#isBudgetLost ||= entry.loss.reason === "budget";
-      this.#firstLoss ??= entry.loss.message;
       return this.#take(this.#search.fail(entry.ask, entry.loss));
     }
     this.#arrived.set(entry.ask, { open, entry });
@@ -297,8 +293,7 @@ export class TaskRun {
       isAccurate: this.#selected?.verdict?.verdict === "correct",
       rollouts: this.#rows.size,
       verifications: this.#verifications,
-      losses: this.#losses,
-      ...(this.#losses === 0 ? {} : { lossesByReason: this.#lossesByReason }),
+      ...this.#losses.tally,
       hedged: this.#hedged,
       judged: judged.length,
       correct,
@@ -323,7 +318,7 @@ export class TaskRun {
     const outcome = this.#search.outcome;
     // An answer that nothing judged is no answer that is wrong: the row says why nothing did.
     const isUnjudged = selected !== null && selected.verdict === null;
-    const loss = state === "failed" || isUnjudged ? this.#firstLoss : null;
+    const loss = state === "failed" || isUnjudged ? this.#losses.message : null;
     const error = this.#error ?? this.#stopped?.reason ?? loss;
     return {
       task: this.id,

@@ -65,6 +65,15 @@ async function rowsOf(directory: string): Promise<readonly unknown[]> {
   );
 }
 
+/** A coordinator that answers, and the flags by which others find it. */
+async function startCoordinator(cwd: string, prefix: string) {
+  const address = `127.0.0.1:${await freePort()}`;
+  const shared = ["--redis", redis.url, "--prefix", prefix];
+  const serving = background(cwd, "coordinator", "--listen", address, "--runs", "cluster", ...shared);
+  await says(serving, `coordinator on ${address}`);
+  return { address, shared, at: ["--coordinator", address] };
+}
+
 test("separate processes give the rows of one process, also when the coordinator is killed in the middle", async () => {
   const place = folder(FILES);
   const address = `127.0.0.1:${await freePort()}`;
@@ -137,19 +146,7 @@ test("separate processes give the rows of one process, also when the coordinator
 test("a sweep on a coordinator is watched, paused, resumed and cancelled", async () => {
   const server = await startOpenaiServer({ kind: "vllm", model: "recorded" });
   const place = folder({ ...FILES, "puzzles.jsonl": `{"id": "held", "prompt": "${HOLD}"}\n` });
-  const address = `127.0.0.1:${await freePort()}`;
-  const shared = ["--redis", redis.url, "--prefix", "cli-words"];
-  const at = ["--coordinator", address];
-  const coordinator = background(
-    place.path,
-    "coordinator",
-    "--listen",
-    address,
-    "--runs",
-    "cluster",
-    ...shared,
-  );
-  await says(coordinator, `coordinator on ${address}`);
+  const { address, shared, at } = await startCoordinator(place.path, "cli-words");
   const worker = background(
     place.path,
     "worker",
@@ -192,19 +189,7 @@ test("a sweep on a coordinator is watched, paused, resumed and cancelled", async
 test("a submitted sweep of which more fails than may is paused, and can be resumed", async () => {
   const [firstRecord = ""] = FILES["records.jsonl"].split(/(?<=\n)/);
   const place = folder({ ...FILES, "records.jsonl": firstRecord });
-  const address = `127.0.0.1:${await freePort()}`;
-  const shared = ["--redis", redis.url, "--prefix", "cli-limit"];
-  const at = ["--coordinator", address];
-  const coordinator = background(
-    place.path,
-    "coordinator",
-    "--listen",
-    address,
-    "--runs",
-    "cluster",
-    ...shared,
-  );
-  await says(coordinator, `coordinator on ${address}`);
+  const { shared, at } = await startCoordinator(place.path, "cli-limit");
   const submitted = background(place.path, "submit", "sweep.yaml", ...at, "--watch", "--fail-on-error", "0");
   await says(submitted, "sweep replay runs");
   background(place.path, "worker", "--engine", "replay", "--records", "records.jsonl", ...at, ...shared);

@@ -40,6 +40,9 @@ export interface Means {
   readonly charged: number;
 }
 
+/** How long what a task says is remembered: while its cohort is open, or to the end of the run. */
+export type LearnedFrom = "cohort" | "fold";
+
 export interface Stop<T> {
   readonly task: T;
   readonly state: "completed" | "exhausted";
@@ -112,6 +115,12 @@ export class Allotment<T extends AllottedTask> {
     this.#ended = [];
     this.#cohort = { from, to, share: Math.floor((rollouts * (1 - kept)) / weight), charged, kept };
     return this.#cohort;
+  }
+
+  /** Whether and for how long the allocator learns from how a task ends; null: it has no fold to learn for. */
+  learnsFrom(ordinal: number): LearnedFrom | null {
+    if (this.#foldEnd === 0) return null;
+    return ordinal < this.#foldEnd ? "fold" : "cohort";
   }
 
   get #hasCohorts(): boolean {

@@ -70,35 +70,37 @@ function splitFlag(flag: string, cwd: string): readonly [readonly string[], unkn
   }
 }
 
-/** Keys that hold numbers, so that a "+" before one means "and so many more". */
-const ADDABLE = /^(?:budget|strategies\.[^.]+\.budget)\.|^strategies\.[^.]+\.[^.]+=/;
+/** Keys of numbers, so that a "+" before one means "and so many more". */
+const ADDABLE = /^(?:budget|strategies\.[^.]+\.budget)\.|^strategies\.[^.]+\.[^.]+$/;
 /** A time: milliseconds, or a text such as "2h". */
-const WALL = /^budget\.wall=/;
+const TIME = "budget.wall";
 
 /** What is to stand there: the value, or, behind a "+", what stands there and the value. */
 function sum(before: unknown, value: unknown, flag: string): unknown {
   const [, key = "", added] = /^([^=]*)=\s*\+(.*)$/s.exec(flag) ?? [];
-  if (added === undefined || !ADDABLE.test(flag) || !["number", "undefined"].includes(typeof before)) {
-    if (added === undefined || !WALL.test(flag)) return value;
-  }
-  const toNumber = (given: unknown): number | null => {
-    if (typeof given === "number") return given;
-    if (typeof given !== "string" || given.trim() === "") return null;
-    if (WALL.test(flag)) return parseDurationMs(given);
-    return Number.isFinite(Number(given)) ? Number(given) : null;
-  };
-  const [old, more] = [toNumber(before), toNumber(added)];
-  if (more === null || more < 0)
+  const isTime = key === TIME;
+  // A text that happens to begin with "+" is one.
+  const isAdded = isTime || (ADDABLE.test(key) && (before === undefined || typeof before === "number"));
+  if (added === undefined || !isAdded) return value;
+  const [old, more] = [before, added].map((given) => numberIn(given, isTime));
+  if (more === undefined || more < 0)
     throw new CoppiceError(
       "invalid_argument",
       `--set ${flag}: expected a number behind "+", found "${added}"`,
     );
-  if (old === null)
+  if (old === undefined)
     throw new CoppiceError(
       "invalid_argument",
       `--set ${flag}: expected a number in ${key} to add to, found none; leave out the "+"`,
     );
   return old + more;
+}
+
+function numberIn(given: unknown, isTime: boolean): number | undefined {
+  if (typeof given === "number") return given;
+  if (typeof given !== "string" || given.trim() === "") return undefined;
+  const value = isTime ? parseDurationMs(given) : Number(given);
+  return value === null || !Number.isFinite(value) ? undefined : value;
 }
 
 function memberIndex(list: readonly unknown[], key: string, flag: string): number {
