@@ -23,7 +23,7 @@ test: setup check ## all checks and tests; installs Redis and bubblewrap from th
 	@deploy/ensure-bubblewrap.sh
 	npm run -s test
 
-test-long: setup ## the same with the long checks whole: about half an hour
+test-long: setup ## the same with the long checks whole: a few minutes more
 	@deploy/ensure-redis.sh
 	@deploy/ensure-bubblewrap.sh
 	COPPICE_TEST_LONG=1 npm run -s test
