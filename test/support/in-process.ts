@@ -127,8 +127,8 @@ export async function newSweep(given: Partial<Sweep> & Pick<Sweep, "arms">): Pro
     seed: 7,
     deterministic: false,
     hedge: null,
-    output: join(await mkdtemp(join(tmpdir(), "sweep-")), "run"),
     ...given,
+    output: given.output ?? join(await mkdtemp(join(tmpdir(), "sweep-")), "run"),
   };
 }
 
