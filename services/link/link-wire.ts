@@ -258,6 +258,10 @@ function hostFromWire(wire: WireHost | undefined, at: string): HostFacts {
     blockTokens: wire.blockTokens === undefined ? null : atLeastOne(wire.blockTokens, `${at}.block_tokens`),
     sharesColdPrefixes: wire.sharesColdPrefixes,
     ...present("gpus", wire.gpus ?? null),
+    ...present(
+      "stepFloorMs",
+      wire.stepFloorMs === undefined ? null : aboveZero(wire.stepFloorMs, `${at}.step_floor_ms`),
+    ),
     can: abilitiesFromWire(wire.can, `${at}.can`),
   };
 }
@@ -351,6 +355,12 @@ function countOrNull(value: number | null, at: string): number | null {
 
 function atLeastOne(value: number, at: string): number {
   if (value < 1) throw new CoppiceError("invalid_argument", `${at}: expected at least 1, found ${value}`);
+  return value;
+}
+
+function aboveZero(value: number, at: string): number {
+  if (!(finite(value, at) > 0))
+    throw new CoppiceError("invalid_argument", `${at}: expected a number above 0, found ${value}`);
   return value;
 }
 

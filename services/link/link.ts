@@ -30,6 +30,8 @@ export interface HostFacts {
    * sent first and its siblings follow its first token.
    */
   readonly sharesColdPrefixes: boolean;
+  /** Milliseconds of a decoding step when a single sequence runs: what a step takes whatever runs. Absent: not measured. */
+  readonly stepFloorMs?: number;
   /** GPUs that it runs on; absent where nobody said. */
   readonly gpus?: number;
   /** What it can do beside sampling text. */

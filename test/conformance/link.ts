@@ -93,6 +93,7 @@ export const ROLLOUT_WORKER: WorkerFacts = {
       concurrencyMax: 64,
       blockTokens: 16,
       sharesColdPrefixes: true,
+      stepFloorMs: 6.75,
       can: ["score", "tokens"],
     },
   },
