@@ -11,6 +11,7 @@ export function hostReportLines(report: ProbeReport): readonly string[] {
     ["context", countText(facts.contextTokens, "tokens")],
     ["KV cache", cacheText(report)],
     ["rollouts at once", concurrencyText(report)],
+    ["decode step", stepText(report)],
     ["cached tokens", cachedText(report)],
     ["abort", abortText(report)],
     ["priority", priorityText(report)],
@@ -42,6 +43,11 @@ function concurrencyText({ facts }: ProbeReport): string {
   const { concurrency, concurrencyMax } = facts;
   if (concurrency === concurrencyMax) return `${concurrency}`;
   return `begins with ${concurrency}, finds its number up to ${concurrencyMax.toLocaleString("en")}`;
+}
+
+function stepText({ facts: { stepFloorMs } }: ProbeReport): string {
+  if (stepFloorMs === undefined) return "not measured";
+  return `${stepFloorMs.toLocaleString("en", { maximumSignificantDigits: 3 })} ms alone`;
 }
 
 function cachedText({ facts, repeated }: ProbeReport): string {

@@ -26,6 +26,7 @@ describe("doctor --host", () => {
       /context +4,096 tokens\n/,
       /KV cache +16,000 tokens, used again in blocks of 16\n/,
       /rollouts at once +begins with 8, finds its number up to 62\n/,
+      /decode step +[\d.,]+ ms alone\n/,
       /cached tokens +reported \(\d+ of \d+ of a prompt that was asked before\)\n/,
       /abort +stops a rollout whose connection is closed\n/,
       /priority +none\n/,
@@ -50,6 +51,13 @@ describe("doctor --host", () => {
         reading: null,
       },
     });
+  });
+
+  test("says of a decoding step that it was not measured", async () => {
+    const url = await hostOf({ kind: "other", reportsUsage: false });
+    const { status, out } = await run(place.path, "doctor", "--host", url);
+    expect(status).toBe(0);
+    expect(out).toMatch(/decode step +not measured\n/);
   });
 
   test("insists on the engine and the model that were named", async () => {

@@ -42,7 +42,9 @@ for (const name of readdirSync(FOLDER)) {
     for (const pieceBytes of PIECE_BYTES) {
       it(`are understood in pieces of ${pieceBytes} bytes`, async () => {
         const { server, driver } = await open(session, pieceBytes);
-        expect(await driver.probe(never)).toMatchObject(session.facts);
+        const facts = await driver.probe(never);
+        expect(facts).toMatchObject(session.facts);
+        expect(facts.stepFloorMs).toBeGreaterThan(0);
         expect(await driver.report(never)).toMatchObject({
           abort: session.engine === "openai" ? "unknown" : "stops",
         });

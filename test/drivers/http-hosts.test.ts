@@ -2,15 +2,19 @@
 import { afterEach, describe, expect, it } from "vitest";
 import { systemClock } from "../../services/runtime/clock.ts";
 import { createRandom } from "../../services/runtime/random.ts";
+import { UNKNOWN_TOKENS } from "../../services/queue/job.ts";
 import type { SampleRequest } from "../../workers/rollout/driver.ts";
 import { concurrencyOf } from "../../workers/rollout/drivers/http-host/concurrency.ts";
 import type { HttpHostOptions } from "../../workers/rollout/drivers/http-host/http-host.ts";
+import { UNKNOWN_READING } from "../../workers/rollout/drivers/http-host/dialect.ts";
+import { measureStepFloor, type StepCheck } from "../../workers/rollout/drivers/http-host/step-floor.ts";
 import { createLlamaServerDriver } from "../../workers/rollout/drivers/llama-server.ts";
 import { createOpenaiDriver } from "../../workers/rollout/drivers/openai.ts";
 import { createSglangDriver } from "../../workers/rollout/drivers/sglang.ts";
 import { createVllmDriver } from "../../workers/rollout/drivers/vllm.ts";
 import { driverConformance } from "../conformance/driver.ts";
 import { HOLD, startOpenaiServer, type OpenaiServerOptions } from "../support/openai-server.ts";
+import { createVirtualClock } from "../support/virtual-clock.ts";
 
 const never = new AbortController().signal;
 const sampling = { temperature: 0.8, topP: 0.95, topK: 0, minP: 0, maxTokens: 64, stop: [] };
@@ -99,7 +103,8 @@ describe("a named engine", () => {
       const { server, driver } = await open({ kind });
       const finder = driverOf("other", server.url);
       opened.push(finder);
-      expect(await finder.probe(never)).toEqual(await driver.probe(never));
+      const stepFloorMs: unknown = expect.any(Number);
+      expect(await finder.probe(never)).toEqual({ ...(await driver.probe(never)), stepFloorMs });
       expect(await finder.report(never)).toMatchObject({ server: kind });
     });
   }
@@ -196,7 +201,9 @@ describe("what is found of a host", () => {
     await begun.promise;
     const beside = driverOf("vllm", server.url);
     opened.push(beside);
-    expect(await beside.report(never)).toMatchObject({ abort: "unknown" });
+    const { abort: finding, facts } = await beside.report(never);
+    expect(finding).toBe("unknown");
+    expect(facts).not.toHaveProperty("stepFloorMs");
     abort.abort(new Error("enough"));
     await expect(held).rejects.toThrow("enough");
     expect(await (await open({ kind: "other" })).driver.report(never)).toMatchObject({
@@ -223,6 +230,98 @@ describe("what is found of a host", () => {
     ]);
     expect(await flags({ kind: "llama-server", ...bare })).toEqual(["--metrics"]);
     for (const kind of KINDS) expect(await flags({ kind, isPrioritized: true })).toEqual([]);
+  });
+});
+
+describe("how long a decoding step takes", () => {
+  /** Each of the answers takes so long behind its first token, and has so many tokens. */
+  function measured(
+    answers: readonly { readonly tookMs: number; readonly tokens: number | null }[],
+    change: Partial<StepCheck> = {},
+  ) {
+    const clock = createVirtualClock();
+    const left = [...answers];
+    const sample: StepCheck["sample"] = async (_, onFirstToken) => {
+      const answer = left.shift();
+      if (answer === undefined) throw new Error("asked too often");
+      clock.advance(1_000);
+      onFirstToken();
+      clock.advance(answer.tookMs);
+      return { ...UNKNOWN_TOKENS, completionTokens: answer.tokens };
+    };
+    const check = { reading: null, sample, clock, limits: { stepsMs: 5_000 }, ...change };
+    return measureStepFloor(check, never);
+  }
+
+  it("is the time behind the first token for each token more, the lesser of two", async () => {
+    const quiet = { tookMs: 168, tokens: 25 };
+    const disturbed = { tookMs: 240, tokens: 25 };
+    expect(await measured([quiet, disturbed])).toBe(7);
+    expect(await measured([disturbed, quiet])).toBe(7);
+    // The same by another tokenizer's count.
+    expect(await measured([disturbed, { tookMs: 56, tokens: 9 }])).toBe(7);
+  });
+
+  it("is not known of answers that ended early, do not say their tokens, or came at once", async () => {
+    const whole = { tookMs: 168, tokens: 25 };
+    expect(await measured([whole, { tookMs: 49, tokens: 8 }])).toBeNull();
+    expect(await measured([whole, { tookMs: 168, tokens: null }])).toBeNull();
+    expect(await measured([whole, { tookMs: 0, tokens: 25 }])).toBeNull();
+    const sample = () => Promise.resolve({ ...UNKNOWN_TOKENS, completionTokens: 25 });
+    expect(await measured([], { sample })).toBeNull();
+  });
+
+  it("is not known of a host that fails, or takes too long", async () => {
+    expect(await measured([])).toBeNull();
+    const clock = createVirtualClock();
+    const sample: StepCheck["sample"] = (_, __, signal) =>
+      new Promise((_resolve, reject) => {
+        signal.addEventListener("abort", () => reject(signal.reason));
+        clock.advance(5_000);
+      });
+    expect(await measured([], { clock, sample })).toBeNull();
+    const gone = new Error("leaving");
+    const check = { reading: null, sample, clock, limits: { stepsMs: 9_000 } };
+    const leaving = new AbortController();
+    const left = measureStepFloor(check, leaving.signal);
+    leaving.abort(gone);
+    await expect(left).rejects.toBe(gone);
+    expect(clock.pending()).toBe(0);
+  });
+
+  it("is not asked of a host that says that it runs something else", async () => {
+    const whole = { tookMs: 168, tokens: 25 };
+    const reading = (doing: object) => ({ reading: { ...UNKNOWN_READING, ...doing } });
+    expect(await measured([whole, whole], reading({ running: 0, waiting: 0 }))).toBe(7);
+    expect(await measured([whole, whole], reading({ running: 1 }))).toBeNull();
+    expect(await measured([whole, whole], reading({ running: 0, waiting: 2 }))).toBeNull();
+  });
+
+  for (const kind of [...KINDS, "other"] as const) {
+    it(`is measured by a host's own route, once: ${kind}`, async () => {
+      const { server, driver } = await open({ kind });
+      const facts = await driver.probe(never);
+      expect(facts.stepFloorMs).toBeGreaterThan(0);
+      const asked = server.requests.length;
+      expect(await driver.probe(never)).toEqual(facts);
+      expect(server.requests.length).toBeLessThan(2 * asked);
+    });
+
+    it(`fails no probe where it cannot be measured: ${kind}`, async () => {
+      const { driver } = await open({ kind, completionTokensMax: 8 });
+      const facts = await driver.probe(never);
+      expect(facts).toMatchObject({ model: "tiny" });
+      expect(facts).not.toHaveProperty("stepFloorMs");
+    });
+  }
+
+  it("is unknown of hosts that do not say what they completed, and of one that completes nothing", async () => {
+    for (const server of [
+      { kind: "vllm", reportsUsage: false },
+      { kind: "other", reportsUsage: false },
+      { kind: "vllm", reward: () => [[0.5]] },
+    ] as const)
+      expect(await (await open(server)).driver.probe(never)).not.toHaveProperty("stepFloorMs");
   });
 });
 

@@ -103,6 +103,7 @@ describe.skipIf(binary === undefined)(
           blockTokens: 1,
           reportsCachedTokens: true,
           sharesColdPrefixes: false,
+          stepFloorMs: expect.any(Number),
         },
         abort: "stops",
         priority: null,

@@ -118,6 +118,7 @@ describe("openai driver: what it sends and reads", () => {
       kvCapacityTokens: 16_000,
       contextTokens: 4096,
       reportsCachedTokens: true,
+      stepFloorMs: expect.any(Number),
       can: ["score", "likelihood", "tokens", "logprobs", "beam-search", "json-schema", "regex", "grammar"],
     });
     const llama = await open({ kind: "llama-server" });

@@ -1,6 +1,6 @@
 /** The simulated engine behind HTTP: what the drivers for real servers find there, and what else it answers. */
 import { afterEach, describe, expect, it } from "vitest";
-import { systemClock } from "../../services/runtime/clock.ts";
+import { type Clock, systemClock } from "../../services/runtime/clock.ts";
 import { createRandom } from "../../services/runtime/random.ts";
 import type { SampleRequest } from "../../workers/rollout/driver.ts";
 import { createOpenaiDriver } from "../../workers/rollout/drivers/openai.ts";
@@ -12,6 +12,7 @@ import {
 } from "../../workers/rollout/drivers/simulated/server.ts";
 import { createVllmDriver } from "../../workers/rollout/drivers/vllm.ts";
 import { driverConformance } from "../conformance/driver.ts";
+import { createVirtualClock } from "../support/virtual-clock.ts";
 
 const never = new AbortController().signal;
 const sampling = { temperature: 0.8, topP: 0.95, topK: 0, minP: 0, maxTokens: 64, stop: [] };
@@ -72,8 +73,8 @@ async function open(options: Partial<SimulatedServerOptions> = {}) {
 
 const CREATE = { vllm: createVllmDriver, openai: createOpenaiDriver } as const;
 
-function driverOn(engine: keyof typeof CREATE, url: string) {
-  const options = { url, model: null, apiKey: null, concurrency: 8, clock: systemClock, limits: LIMITS };
+function driverOn(engine: keyof typeof CREATE, url: string, clock: Clock = systemClock) {
+  const options = { url, model: null, apiKey: null, concurrency: 8, clock, limits: LIMITS };
   return CREATE[engine]({ ...options, random: createRandom(1) });
 }
 
@@ -110,6 +111,23 @@ describe("a driver of vLLM on a simulated server", () => {
       sharesColdPrefixes: true,
       can: expect.arrayContaining(["score", "likelihood", "tokens", "logprobs", "beam-search"]),
     });
+  });
+
+  it("finds how long a step takes at least, within a few parts of a hundred of the profile's base", async () => {
+    // Time goes on with what the process does, however busy the machine is.
+    const clock = createVirtualClock();
+    const { server } = await open({ clock, speed: 1 });
+    const driver = driverOn("vllm", server.url, clock);
+    opened.push(driver);
+    const state = { isProbed: false };
+    const probed = driver.probe(never).finally(() => (state.isProbed = true));
+    while (!state.isProbed) {
+      clock.advance(0.25);
+      await new Promise((resolve) => setImmediate(resolve));
+    }
+    const { stepFloorMs = 0 } = await probed;
+    expect(stepFloorMs / PROFILE.stepBaseMs).toBeGreaterThan(0.9);
+    expect(stepFloorMs / PROFILE.stepBaseMs).toBeLessThan(1.1);
   });
 
   it("gets the answers that the driver in this process gives", async () => {

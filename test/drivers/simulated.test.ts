@@ -60,6 +60,12 @@ describe("simulated driver", () => {
     expect(2 * (doneMs - firstMs)).toBeLessThan(63 * 6.9 + 5);
   });
 
+  it("says how long its steps take at least, in the time of its clock", async () => {
+    const profile = engineProfile("8b-h100");
+    expect(await driverOf({ speed: 1 }).probe(never)).toMatchObject({ stepFloorMs: profile.stepBaseMs });
+    expect(await driverOf({ speed: 4 }).probe(never)).toMatchObject({ stepFloorMs: profile.stepBaseMs / 4 });
+  });
+
   it("finds the blocks of a path again that it had sampled", async () => {
     const driver = driverOf();
     const first = await driver.sample({ ...request, sampling: { ...sampling, tokens: true } }, never);

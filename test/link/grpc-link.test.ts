@@ -261,6 +261,14 @@ describe("the workers service under hostile bytes", () => {
     expect(noOffer).toMatchObject({ status: 3, message: "offers: required, found nothing" });
     const noHost = await grpcCall(session, "Register", registration({ model: "" }));
     expect(noHost).toMatchObject({ status: 3, message: "rollout.host.model: required, found nothing" });
+    for (const [stepFloorMs, expected] of [
+      [0, "expected a number above 0, found 0"],
+      [-7, "expected a number above 0, found -7"],
+      [Number.NaN, "expected a finite number, found NaN"],
+    ] as const) {
+      const refused = await grpcCall(session, "Register", registration({ stepFloorMs }));
+      expect(refused).toMatchObject({ status: 3, message: `rollout.host.step_floor_ms: ${expected}` });
+    }
     const stranger = await grpcCall(session, "Report", Buffer.from([0x0a, 1, 0x78]));
     expect(stranger).toMatchObject({
       status: 9,

@@ -39,6 +39,8 @@ export interface OpenaiServerOptions {
   readonly apiKey?: string;
   /** A longer prompt is refused with 400; no limit by default. */
   readonly promptCharsMax?: number;
+  /** More tokens of a completion are refused with 400; no limit by default. */
+  readonly completionTokensMax?: number;
   /** Log-probabilities of the token after any prompt; null: logprobs are refused with 400. */
   readonly topLogprobs?: Readonly<Record<string, number>> | null;
   /** What it says of its version; 0.12.0 by default. */
@@ -140,7 +142,8 @@ export async function startOpenaiServer(options: OpenaiServerOptions): Promise<O
 
   function refusalOf(body: Body, asked: Asked): { readonly status: number; readonly body: unknown } | null {
     const refused = (message: string) => ({ status: 400, body: { error: { message, code: 400 } } });
-    if (asked.prompt.length > (options.promptCharsMax ?? Infinity))
+    const isLong = asked.maxTokens > (options.completionTokensMax ?? Infinity);
+    if (isLong || asked.prompt.length > (options.promptCharsMax ?? Infinity))
       return refused("This model's maximum context length is exceeded");
     if (kind === "vllm" && (body["priority"] ?? 0) !== 0 && !isPrioritized)
       return refused("Got priority 1 but Priority scheduling is not enabled.");
@@ -160,7 +163,7 @@ export async function startOpenaiServer(options: OpenaiServerOptions): Promise<O
     response.on("close", () => {
       count.open -= 1;
       if (response.writableFinished) return;
-      if (!asked.isProbe) count.aborted += 1;
+      if (!asked.ignoresEnd) count.aborted += 1;
       if (options.ignoresAborts === true) count.left += 1;
     });
     if (plan !== null && plan.left > 0) {

@@ -174,6 +174,7 @@ describe("rollout worker: jobs", () => {
           ...found,
           blockTokens: expect.toBeOneOf([16, null]),
           reportsCachedTokens: true,
+          stepFloorMs: expect.any(Number),
           can: expect.arrayContaining(["score", "likelihood", "tokens"]),
         },
       },

@@ -20,14 +20,16 @@ export interface Asked {
   readonly includesStop: boolean;
   /** Goes on until it is left: the first token is shown, and no other. */
   readonly isHeld: boolean;
-  /** Of a probe that wants to see whether it is stopped. */
-  readonly isProbe: boolean;
+  /** Goes on past the model's own end, as probes alone ask. */
+  readonly ignoresEnd: boolean;
   /** The one text that every structure of these tests allows, where the body asks for one. */
   readonly form: string | null;
 }
 
 /** A prompt with this mark is answered by one chunk and then silence, until the client goes away. */
 export const HOLD = "[hold]";
+/** So many tokens past the model's own end are answered as by a slow model: its client leaves before they are there. */
+const LONG_TOKENS = 128;
 
 export function readAsked(kind: ServerKind, path: string, body: Body): Asked {
   const isNative = kind === "sglang" && path === "/generate";
@@ -37,6 +39,7 @@ export function readAsked(kind: ServerKind, path: string, body: Body): Asked {
   // The driver under test sends a text or token ids.
   const ids = isText ? encode(given, { begins: true }) : (given as readonly number[]);
   const prompt = isText ? given : decode(ids);
+  const ignoresEnd = options["ignore_eos"] === true;
   const limit = options["max_new_tokens"] ?? options["max_tokens"] ?? options["n_predict"] ?? 16;
   return {
     body,
@@ -49,8 +52,8 @@ export function readAsked(kind: ServerKind, path: string, body: Body): Asked {
     wantsIds: isNative || body["return_token_ids"] === true || body["return_tokens"] === true,
     wantsLogprobs: body["logprobs"] !== undefined || body["n_probs"] === 1 || body["return_logprob"] === true,
     includesStop: body["include_stop_str_in_output"] === true,
-    isHeld: prompt.includes(HOLD) || options["ignore_eos"] === true,
-    isProbe: options["ignore_eos"] === true,
+    isHeld: prompt.includes(HOLD) || (ignoresEnd && Number(limit) >= LONG_TOKENS),
+    ignoresEnd,
     form: formIn(options),
   };
 }

@@ -21,13 +21,13 @@ export interface Shown {
   readonly token: number | null;
 }
 
-export function generate({ form, prompt, seed, maxTokens, stop }: Asked): Generated {
+export function generate({ form, prompt, seed, maxTokens, stop, ignoresEnd }: Asked): Generated {
   if (form !== null) return { tokens: [form], text: form, reason: "stop", stopString: null };
   const random = createRandom(deriveSeed(seed, prompt));
   const tokens: string[] = [];
   let text = "";
   while (tokens.length < maxTokens) {
-    if (random.next() < END_CHANCE) return { tokens, text, reason: "stop", stopString: null };
+    if (random.next() < END_CHANCE && !ignoresEnd) return { tokens, text, reason: "stop", stopString: null };
     const token = WORDS[Math.floor(random.next() * WORDS.length)] ?? "";
     tokens.push(token);
     text += token;

@@ -110,6 +110,7 @@ export function createSimulatedDriver(options: SimulatedOptions): Driver {
         reportsCachedTokens: true,
         blockTokens: profile.blockTokens,
         sharesColdPrefixes,
+        stepFloorMs: profile.stepBaseMs / options.speed,
         can: CAN,
       };
     },

@@ -8,7 +8,7 @@
  *
  * What a host does not report is unknown, never zero (I8).
  */
-import type { PromptPiece, RolloutResult, Sampling } from "../../../../services/queue/job.ts";
+import type { AttemptUsage, PromptPiece, RolloutResult, Sampling } from "../../../../services/queue/job.ts";
 import type { Clock } from "../../../../services/runtime/clock.ts";
 import { CoppiceError } from "../../../../services/runtime/errors.ts";
 import type { Log } from "../../../../services/runtime/log.ts";
@@ -33,17 +33,21 @@ import { promptInTokens, promptText } from "../../prompt.ts";
 import { type AbortFinding, checkAbort } from "./abort-check.ts";
 import { CompletionReader, type CompletionListener } from "./completion-reader.ts";
 import { CONCURRENCY_MAX, type Concurrency, concurrencyOf } from "./concurrency.ts";
-import type { Dialect, Speech } from "./dialect.ts";
+import type { CompletionRequest, Dialect, Speech } from "./dialect.ts";
 import { type KvEventCounts, type KvEventLimits, KvEventStream } from "../kv-events/kv-event-stream.ts";
 import { createHostTokenizer, type HostTokenizer } from "./host-tokenizer.ts";
 import { likelihoodByEcho, likelihoodByTokens } from "./likelihood.ts";
 import { DEFAULT_HTTP_HOST_LIMITS, type HttpHostLimits } from "./limits.ts";
-import { EXTRA_OPTIONS, probeHost, type ProbedHost, type SampleHost } from "./probe.ts";
+import { EXTRA_OPTIONS, probeHost, type ProbedHost, probeRequest, type SampleHost } from "./probe.ts";
 import { type ProbeReport, probeReport } from "./probe-report.ts";
 import { askReward } from "./reward.ts";
 import { readTopLogprobs, scoreBody, scoreOf } from "./score.ts";
 import { SignalReader } from "./signal-reader.ts";
+import { measureStepFloor } from "./step-floor.ts";
 import type { AskHost, Prompt } from "./wire.ts";
+
+/** What is sampled to see how the host goes about it, not what it says. */
+const SHORT_PROMPT = "one two three";
 
 export interface HttpHostOptions {
   /** The server's root; a trailing "/v1" is allowed. */
@@ -83,6 +87,19 @@ interface Host extends ProbedHost {
   readonly hostTokenizer: HostTokenizer | null;
 }
 
+/** A rollout of the probe. */
+interface Trial {
+  readonly request: Omit<CompletionRequest, "id">;
+  /** What the engine is told beside what every rollout tells it. */
+  readonly option: Readonly<Record<string, unknown>>;
+  readonly onFirstToken: () => void;
+}
+
+interface StepFinding {
+  /** Null: not measured. */
+  readonly floorMs: number | null;
+}
+
 export function createHttpHost(of: HttpEngine, options: HttpHostOptions): HttpHostDriver {
   const host = new HttpHost(of, options);
   return {
@@ -113,6 +130,7 @@ class HttpHost implements HttpHostDriver {
   #requests = 0;
   #probed: Host | null = null;
   #abort: AbortFinding | null = null;
+  #step: StepFinding | null = null;
   #events: KvEventStream | null = null;
 
   constructor(of: HttpEngine, options: HttpHostOptions) {
@@ -129,12 +147,12 @@ class HttpHost implements HttpHostDriver {
 
   async probe(signal: AbortSignal): Promise<ProbedFacts> {
     const host = await this.#find(this.#either(signal));
-    return factsOf(host, this.#options.concurrency);
+    return this.#factsOf(host);
   }
 
   async report(signal: AbortSignal): Promise<ProbeReport> {
     const host = await this.#find(this.#either(signal));
-    const facts = factsOf(host, this.#options.concurrency);
+    const facts = this.#factsOf(host);
     return probeReport(host, { url: this.#root, facts, abort: this.#abort ?? "unknown" });
   }
 
@@ -220,13 +238,8 @@ class HttpHost implements HttpHostDriver {
 
   async #find(signal: AbortSignal): Promise<Host> {
     const ask = this.#within(this.#limits.probeMs);
-    const sample: SampleHost = async (speech, request, each) => {
-      const url = this.#root + speech.completionPath;
-      const reader = new CompletionReader(speech, url, { onUsage: ignore, onFirstToken: ignore });
-      const body = speech.body({ ...request, id: this.#nextId() });
-      await this.#stream(speech, reader, { body, idleMs: this.#limits.probeMs }, each);
-      return reader.answer(request.sampling).usage;
-    };
+    const sample: SampleHost = (speech, request, each) =>
+      this.#sampleInProbe(speech, { request, option: {}, onFirstToken: ignore }, each);
     const { model } = this.#options;
     const found = await probeHost(ask, { ...this.#of, root: this.#root, model, sample }, signal);
     const { can, speech } = found;
@@ -235,6 +248,7 @@ class HttpHost implements HttpHostDriver {
       hasTokens && speech.tokenizer !== null ? createHostTokenizer(this.#asking, speech.tokenizer) : null;
     this.#probed = { ...found, hostTokenizer };
     this.#followEvents();
+    await this.#measureStep(this.#probed, signal);
     await this.#checkAbort(this.#probed, signal);
     return this.#probed;
   }
@@ -250,6 +264,31 @@ class HttpHost implements HttpHostDriver {
       ...(log === undefined ? {} : { log }),
       ...(kvEventLimits === undefined ? {} : { limits: kvEventLimits }),
     });
+  }
+
+  async #sampleInProbe(speech: Speech, trial: Trial, signal: AbortSignal): Promise<AttemptUsage> {
+    const { request, option, onFirstToken } = trial;
+    const url = this.#root + speech.completionPath;
+    const reader = new CompletionReader(speech, url, { onUsage: ignore, onFirstToken });
+    const body = withOption(speech.body({ ...request, id: this.#nextId() }), option);
+    await this.#stream(speech, reader, { body, idleMs: this.#limits.probeMs }, signal);
+    return reader.answer(request.sampling).usage;
+  }
+
+  /** Once for a host: later, rollouts of this driver run on it. Before a long one is left, with which it may go on. */
+  async #measureStep({ speech, can, reading }: Host, signal: AbortSignal): Promise<void> {
+    if (this.#step !== null || can.includes("reward")) return;
+    const { clock } = this.#options;
+    const sample = (
+      maxTokens: number,
+      onFirstToken: () => void,
+      each: AbortSignal,
+    ): Promise<AttemptUsage> => {
+      const request = probeRequest(SHORT_PROMPT, maxTokens);
+      return this.#sampleInProbe(speech, { request, option: speech.ignoreEnd, onFirstToken }, each);
+    };
+    const check = { reading, sample, clock, limits: this.#limits };
+    this.#step = { floorMs: await measureStepFloor(check, signal) };
   }
 
   /** Once for a host: it costs tokens, and a host that is busy cannot be told by it. */
@@ -280,14 +319,10 @@ class HttpHost implements HttpHostDriver {
   ): Promise<void> {
     const leaving = new AbortController();
     const first = Promise.withResolvers<void>();
-    const url = this.#root + speech.completionPath;
-    const reader = new CompletionReader(speech, url, { onUsage: ignore, onFirstToken: first.resolve });
-    const sampling = { temperature: 1, topP: 1, topK: 0, minP: 0, maxTokens, stop: [] };
-    const request = { prompt: "one two three", seed: 0, sampling, priority: 0, id: this.#nextId() };
-    // Only /completion takes the option beside the others; SGLang has it among the sampling's.
-    const body = withOption(speech.body(request), speech.ignoreEnd);
+    const request = probeRequest(SHORT_PROMPT, maxTokens);
     const both = AbortSignal.any([signal, leaving.signal]);
-    const streamed = this.#stream(speech, reader, { body, idleMs: this.#limits.probeMs }, both);
+    const trial = { request, option: speech.ignoreEnd, onFirstToken: first.resolve };
+    const streamed = this.#sampleInProbe(speech, trial, both);
     const ended = streamed.then(
       () => first.resolve(),
       (error: unknown) => (leaving.signal.aborted ? undefined : first.reject(error)),
@@ -379,6 +414,22 @@ class HttpHost implements HttpHostDriver {
     );
   }
 
+  #factsOf({ model, can, reportsCachedTokens, speech }: Host): ProbedFacts {
+    const { kvTokens, contextTokens, blockTokens, sharesColdPrefixes } = speech;
+    const floorMs = this.#step?.floorMs ?? null;
+    return {
+      model,
+      ...concurrencyOf(this.#options.concurrency, speech),
+      kvCapacityTokens: kvTokens,
+      contextTokens,
+      reportsCachedTokens,
+      blockTokens,
+      sharesColdPrefixes,
+      ...(floorMs === null ? {} : { stepFloorMs: floorMs }),
+      can,
+    };
+  }
+
   /**
    * Unique among the requests of all drivers, as far as chance goes, and never the beginning of another: SGLang aborts every
    * request whose name begins with the one that it is told.
@@ -391,22 +442,7 @@ class HttpHost implements HttpHostDriver {
 
 function ignore(): void {}
 
-function factsOf(host: Host, concurrency: Concurrency): ProbedFacts {
-  const { model, can, reportsCachedTokens, speech } = host;
-  const { kvTokens, contextTokens, blockTokens, sharesColdPrefixes } = speech;
-  return {
-    model,
-    ...concurrencyOf(concurrency, speech),
-    kvCapacityTokens: kvTokens,
-    contextTokens,
-    reportsCachedTokens,
-    blockTokens,
-    sharesColdPrefixes,
-    can,
-  };
-}
-
-/** Adds an option where the body has the engine's options of sampling. */
+/** Adds an option where the body has the engine's options of sampling: SGLang has them among themselves, others beside the rest. */
 function withOption(
   body: Record<string, unknown>,
   option: Readonly<Record<string, unknown>>,

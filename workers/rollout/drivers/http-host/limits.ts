@@ -12,6 +12,8 @@ export interface HttpHostLimits extends RetryLimits {
   readonly signalsMs: number;
   /** Bytes of one answer. */
   readonly answerBytesMax: number;
+  /** Longest time of measuring how long its decoding steps take; where they take longer, it is not known. */
+  readonly stepsMs: number;
   /** Within so long the host must have stopped a rollout whose connection was closed. */
   readonly abortMs: number;
   /** How often it is asked whether it has. */
@@ -28,6 +30,7 @@ export const DEFAULT_HTTP_HOST_LIMITS: HttpHostLimits = {
   backoffMaxMs: 8_000,
   retryAfterMaxMs: 30_000,
   answerBytesMax: 64 * 1024 * 1024,
+  stepsMs: 5_000,
   abortMs: 5_000,
   abortPollMs: 100,
 };

@@ -152,7 +152,7 @@ async function reportsOf(ask: AskHost, host: Asked, signal: AbortSignal): Promis
     };
   }
   const listed = await listingOf(ask, host, { ...warm, signal });
-  const repeated = await host.sample(host.speech, probeRequest(warm.prompt), signal);
+  const repeated = await host.sample(host.speech, probeRequest(warm.prompt, 1), signal);
   const [ignores, optional] = await Promise.all([
     host.server === "other" ? ignoredBy(ask, warm.plain, signal) : [],
     optionalAbilities(ask, host, { hasLogprobs: listed.topLogprobs > 0, signal }),
@@ -169,8 +169,9 @@ async function reportsOf(ask: AskHost, host: Asked, signal: AbortSignal): Promis
   };
 }
 
-function probeRequest(prompt: string): Omit<CompletionRequest, "id"> {
-  const sampling = { temperature: 1, topP: 1, topK: 0, minP: 0, maxTokens: 1, stop: [] };
+/** What a probe samples by: the model as it is. */
+export function probeRequest(prompt: string, maxTokens: number): Omit<CompletionRequest, "id"> {
+  const sampling = { temperature: 1, topP: 1, topK: 0, minP: 0, maxTokens, stop: [] };
   return { prompt, seed: 0, sampling, priority: 0 };
 }
 
