@@ -77,10 +77,14 @@ function boundMs({ workMs, chainMs }: ClusterResult["bounds"]): number {
 }
 
 function spreadOf(group: readonly CellResult[], pick: (result: ClusterResult) => number): Spread {
-  const sorted = group.map(({ result }) => pick(result)).toSorted((a, b) => a - b);
+  const found = group.map(({ result }) => pick(result));
+  return { median: medianOf(found), min: Math.min(...found), max: Math.max(...found) };
+}
+
+function medianOf(found: readonly number[]): number {
+  const sorted = found.toSorted((a, b) => a - b);
   const middle = (sorted.length - 1) / 2;
-  const median = ((sorted[Math.floor(middle)] ?? NaN) + (sorted[Math.ceil(middle)] ?? NaN)) / 2;
-  return { median, min: sorted[0] ?? NaN, max: sorted.at(-1) ?? NaN };
+  return ((sorted[Math.floor(middle)] ?? NaN) + (sorted[Math.ceil(middle)] ?? NaN)) / 2;
 }
 
 /** A promise about one workload: what was found, and whether it holds. */
@@ -107,8 +111,10 @@ export function findings({ workload, rows }: WorkloadSummary): readonly Finding[
   const add = (promise: string, what: string, holds: boolean): void => {
     found.push({ promise, workload: workload.name, found: what, holds });
   };
-  const prefill = ours.prefill.median;
-  add(`prefill at most ${PREFILL_MAX} of the bound`, prefill.toFixed(3), prefill <= PREFILL_MAX);
+  if (workload.holdsWorkingSet) {
+    const prefill = ours.prefill.median;
+    add(`prefill at most ${PREFILL_MAX} of the bound`, prefill.toFixed(3), prefill <= PREFILL_MAX);
+  }
   const deep = best(
     ours,
     rows.filter(({ client }) => client === "depth-first"),
@@ -145,6 +151,5 @@ function best(
   const [first] = baselines.toSorted((a, b) => a.makespanS.median - b.makespanS.median);
   if (first === undefined) return null;
   const ratios = [...ours.makespansMs].map(([seed, ms]) => ms / (first.makespansMs.get(seed) ?? NaN));
-  const sorted = ratios.toSorted((a, b) => a - b);
-  return { policy: first.policy, ratio: sorted[Math.floor((sorted.length - 1) / 2)] ?? NaN };
+  return { policy: first.policy, ratio: medianOf(ratios) };
 }

@@ -21,6 +21,11 @@ export interface Workload {
    * at once.
    */
   readonly limit: "decode" | "prefill" | "kv";
+  /**
+   * Whether KV memory holds what fills a host: as many searches as have its 256 sequences together, each with its prompt, the
+   * paths that it keeps and a round of steps. Where it does not, hosts are full only at the price of computing again.
+   */
+  readonly holdsWorkingSet: boolean;
   /** Problems to a host, as a multiple of the usual: more where a problem has few asks at once. */
   readonly problemsFactor: number;
 }
@@ -28,6 +33,8 @@ export interface Workload {
 const ROOT_TOKENS = 1_024;
 const AMPLE_KV_TOKENS = 400_000;
 const TIGHT_KV_TOKENS = 60_000;
+/** That a host decodes at once. */
+const SEQUENCES = 256;
 /** Whether everything is asked at once, so that both clients send the same requests in the same order. */
 export function isAskedAtOnce({ shapes }: Workload): boolean {
   return shapes.every(({ strategy, outcome }) => !strategy.extendsRollouts && outcome.at === "elsewhere");
@@ -74,7 +81,8 @@ const longPrompts = shape("best-of-16 long", any(bestOfN), {
   problem: around(8_192, { spread: 0.3 }),
   answer: around(256),
 });
-const beam = shape("beam", any(beamSearch), { parameters: { width: 16, expand: 4, max_steps: 20 } });
+const BEAM = { width: 16, expand: 4, max_steps: 20 };
+const beam = shape("beam", any(beamSearch), { parameters: BEAM });
 const tree = shape("mcts", any(mcts), {
   parameters: { simulations: 64, parallel: 8, max_steps: 20, stop_when: "never" },
 });
@@ -83,6 +91,16 @@ const votes = shape("self-consistency", any(selfConsistency), {
   answer: around(300),
 });
 
+/** Of beam searches that decode on the hosts. */
+function holdsBeams({ problem, step, depth }: TaskShape, kvCapacityTokens: number): boolean {
+  const { width, expand } = BEAM;
+  const ofSearch = problem.mean + (width / expand) * depth.mean * step.mean + width * step.mean;
+  return ROOT_TOKENS + Math.ceil(SEQUENCES / width) * ofSearch <= kvCapacityTokens;
+}
+
+const longBeam = { ...beam, problem: around(4_096, { spread: 0.3 }) };
+const LONG_KV_TOKENS = 150_000;
+
 export const WORKLOADS: readonly Workload[] = [
   {
     name: "best-of-64",
@@ -90,6 +108,7 @@ export const WORKLOADS: readonly Workload[] = [
     shapes: [bestOf64],
     kvCapacityTokens: AMPLE_KV_TOKENS,
     limit: "decode",
+    holdsWorkingSet: true,
     problemsFactor: 1,
   },
   {
@@ -98,6 +117,7 @@ export const WORKLOADS: readonly Workload[] = [
     shapes: [longPrompts],
     kvCapacityTokens: AMPLE_KV_TOKENS,
     limit: "prefill",
+    holdsWorkingSet: true,
     problemsFactor: 1,
   },
   {
@@ -106,6 +126,7 @@ export const WORKLOADS: readonly Workload[] = [
     shapes: [beam],
     kvCapacityTokens: AMPLE_KV_TOKENS,
     limit: "decode",
+    holdsWorkingSet: true,
     problemsFactor: 1,
   },
   {
@@ -114,14 +135,16 @@ export const WORKLOADS: readonly Workload[] = [
     shapes: [beam],
     kvCapacityTokens: TIGHT_KV_TOKENS,
     limit: "kv",
+    holdsWorkingSet: holdsBeams(beam, TIGHT_KV_TOKENS),
     problemsFactor: 1,
   },
   {
     name: "beam, long, tight KV",
     about: "the same, problem 4,096, KV 150k",
-    shapes: [{ ...beam, problem: around(4_096, { spread: 0.3 }) }],
-    kvCapacityTokens: 150_000,
+    shapes: [longBeam],
+    kvCapacityTokens: LONG_KV_TOKENS,
     limit: "kv",
+    holdsWorkingSet: holdsBeams(longBeam, LONG_KV_TOKENS),
     problemsFactor: 1,
   },
   {
@@ -130,6 +153,7 @@ export const WORKLOADS: readonly Workload[] = [
     shapes: [{ ...beam, problem: around(16_384, { spread: 0.3 }) }],
     kvCapacityTokens: AMPLE_KV_TOKENS,
     limit: "kv",
+    holdsWorkingSet: true,
     problemsFactor: 1,
   },
   {
@@ -138,6 +162,7 @@ export const WORKLOADS: readonly Workload[] = [
     shapes: [tree],
     kvCapacityTokens: AMPLE_KV_TOKENS,
     limit: "decode",
+    holdsWorkingSet: true,
     problemsFactor: 1.5,
   },
   {
@@ -146,6 +171,7 @@ export const WORKLOADS: readonly Workload[] = [
     shapes: [{ ...beam, sampling: SAMPLED_ELSEWHERE, process: READ }],
     kvCapacityTokens: TIGHT_KV_TOKENS,
     limit: "kv",
+    holdsWorkingSet: true,
     problemsFactor: 1,
   },
   {
@@ -157,6 +183,7 @@ export const WORKLOADS: readonly Workload[] = [
     ],
     kvCapacityTokens: AMPLE_KV_TOKENS,
     limit: "decode",
+    holdsWorkingSet: true,
     problemsFactor: 1,
   },
   {
@@ -165,6 +192,7 @@ export const WORKLOADS: readonly Workload[] = [
     shapes: [bestOf64, beam, tree, votes],
     kvCapacityTokens: 200_000,
     limit: "decode",
+    holdsWorkingSet: true,
     problemsFactor: 1.5,
   },
 ];

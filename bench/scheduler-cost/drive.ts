@@ -193,6 +193,7 @@ class BeamTree implements Tree {
   readonly kind = KIND;
   readonly needs = NEEDS;
   readonly extendsRollouts = true;
+  readonly revisits = false;
   readonly #told: (decision: Decision, leaves: readonly Leaf[]) => void;
   #line: { readonly path: readonly PathPiece[]; count: number }[];
   #made: (readonly PathPiece[])[] = [];

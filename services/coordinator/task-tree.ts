@@ -21,6 +21,7 @@ export class TaskTree implements Tree {
   readonly kind: string;
   readonly needs: HostRoute;
   readonly extendsRollouts: boolean;
+  readonly revisits: boolean;
   readonly task: TaskRun;
   readonly line: Backlog;
   readonly #owner: TreeOwner;
@@ -41,6 +42,7 @@ export class TaskTree implements Tree {
     this.task = task;
     this.needs = route;
     this.extendsRollouts = task.arm.strategy.extendsRollouts;
+    this.revisits = task.arm.strategy.revisits ?? false;
     this.line = options.line;
     this.#owner = options.owner;
     this.#estimate = options.estimate;

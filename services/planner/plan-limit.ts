@@ -24,8 +24,8 @@ export function limitOf(
   if (bounds.chainMs >= CHAIN_SHARE * makespanMs) return "chain";
   if (bounds.parts.prefillMs >= PREFILL_SHARE * makespanMs) return "prefill";
   if (runningMean >= FULL_SHARE * sequencesMax) return "decode";
-  // Trees are admitted by what they hold at their widest, so that memory is full without being used all the
-  // time.
+  // Trees are admitted by what they are expected to hold together, so that memory is full without being used all
+  // the time.
   if (kvUsageMean >= KV_SHARE || openMean >= KV_SHARE * treesByKv) return "kv";
   // Neither full hosts nor full memory: nothing more was there to be done at once.
   return bounds.workMs >= FULL_SHARE * makespanMs ? "decode" : "tasks";

@@ -57,6 +57,7 @@ export class ScheduledPlacer implements Placer {
         contextTokens: profile.contextTokens,
         reportsCachedTokens: true,
         blockTokens: profile.blockTokens,
+        stepFloorMs: profile.stepBaseMs,
         sharesColdPrefixes,
         can: [],
       });
@@ -136,6 +137,7 @@ class VirtualTree implements Tree {
   readonly kind: string;
   readonly needs = NEEDS;
   readonly extendsRollouts: boolean;
+  readonly revisits: boolean;
   readonly line = new WaitingLine();
   readonly #send: (request: VirtualRequest, host: string) => void;
   readonly #paths = new WeakMap<readonly PathPiece[], readonly SegmentPiece[]>();
@@ -144,6 +146,7 @@ class VirtualTree implements Tree {
     this.id = String(task.ordinal);
     this.kind = task.shape.kind;
     this.extendsRollouts = task.shape.strategy.extendsRollouts;
+    this.revisits = task.shape.strategy.revisits ?? false;
     this.#send = send;
   }
 

@@ -98,6 +98,8 @@ export interface Strategy<
    * host as it was sampled.
    */
   readonly extendsRollouts: boolean;
+  /** Whether it may go on from any rollout that it ever got, and not only from the latest (MCTS). Absent: it does not. */
+  readonly revisits?: boolean;
   /**
    * Parameters that may be raised on a run: what it asks with a lower value, and what it is told, are a beginning of what it asks
    * with a higher one. Absent: none.

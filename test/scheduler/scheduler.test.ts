@@ -47,6 +47,7 @@ class TestTree implements Tree {
   readonly kind = "kind";
   readonly needs;
   readonly extendsRollouts: boolean;
+  readonly revisits = false;
   readonly #path: readonly PathPiece[];
   /** Whether its owner lets it send. */
   maySend = true;
@@ -340,6 +341,37 @@ describe("admission", () => {
     scheduler.run();
     // Without that, what is open would need 50 each.
     expect(sent.length).toBeGreaterThan(2);
+  });
+
+  test("does not count what another tree will need once those before it are over", () => {
+    start([facts("a", tight)], { kvAdmittedMax: 1, kvInFlightMax: 1, growthPrior: 1 });
+    // A kind of two rounds of two asks each, at 20 + 2 * 10 tokens: seen until its end.
+    const first = new TestTree("first", { tokens: 20 }).ask(2);
+    scheduler.run();
+    for (const key of ["first.0", "first.1"]) answer(key);
+    first.ask(2);
+    scheduler.run();
+    for (const key of ["first.2", "first.3"]) answer(key);
+    scheduler.fell("first");
+    for (const id of ["1", "2", "3"]) new TestTree(id, { tokens: 20 }).ask(2);
+    scheduler.run();
+    expect(new Set(sent.slice(4).map(({ tree }) => tree))).toEqual(new Set(["1", "2"]));
+  });
+
+  test("goes beyond the cache while much of a decoding step passes whatever runs", () => {
+    for (const stepFloorMs of [60, 1]) {
+      sent = [];
+      start([facts("a", { ...tight, stepFloorMs })], { kvAdmittedMax: 0.5, kvInFlightMax: 2 });
+      // Steps of 111 ms are seen: 1,000 ms for 10 tokens.
+      new TestTree("before", { tokens: 20 }).ask(1);
+      scheduler.run();
+      answer("before.0");
+      scheduler.fell("before");
+      for (const id of ["1", "2", "3"]) new TestTree(id, { tokens: 20 }).ask(3);
+      scheduler.run();
+      const trees = new Set(sent.slice(1).map(({ tree }) => tree));
+      expect(trees.size).toBe(stepFloorMs === 60 ? 2 : 1);
+    }
   });
 
   test("never lets a host stand idle for the sake of its cache", () => {

@@ -19,6 +19,10 @@ export interface Flight {
   readonly tokens: number;
   /** What its path added to the tokens in use. */
   readonly pathTokens: number;
+  /** Tokens of context that it reads as it generates, half of its output among them; 0: it generates nothing. */
+  readonly contextTokens: number;
+  /** Those of all at its host, with it, when it was sent. */
+  readonly contextBeside: number;
 }
 
 export class Flights {
@@ -53,27 +57,45 @@ export class Flights {
     const cachedTokens = this.#prefixes.cached(host.id, node);
     const pathTokens = this.#prefixes.pinnedBy(host.id, node);
     this.#prefixes.sent(host.id, node, tokens);
-    if (state.widest.asks === 0) habits.opened(kind);
-    habits.flying(kind, 1);
+    const contextTokens = leaf.tokensMax > 1 ? this.#prefixes.tokens(node) + tokens / 2 : 0;
+    habits.sent(kind, leaf.tokensMax);
     host.inFlight += 1;
+    host.contextTokens += contextTokens;
+    host.flying.set(state, (host.flying.get(state) ?? 0) + 1);
     state.inFlight += 1;
-    state.asked += 1;
     state.tokensMax = leaf.tokensMax;
     state.pathTokens += pathTokens;
-    this.#outlook.grown(state);
+    this.#outlook.grown(state, pathTokens);
     if (state.home === host) this.#admission.admit(state, host);
     this.#admission.count(state);
-    this.#flights.set(leaf.key, { state, host, node, cachedTokens, tokens, pathTokens });
+    this.#flights.set(leaf.key, {
+      state,
+      host,
+      node,
+      cachedTokens,
+      tokens,
+      pathTokens,
+      contextTokens,
+      contextBeside: host.contextTokens,
+    });
   }
 
   /** It has ended; null: nobody knows how. */
-  land(key: string, { state, host, node, tokens, pathTokens }: Flight, output: Output | null): void {
+  land(
+    key: string,
+    { state, host, node, tokens, pathTokens, contextTokens }: Flight,
+    output: Output | null,
+  ): void {
     this.#flights.delete(key);
     host.inFlight -= 1;
+    host.contextTokens -= contextTokens;
+    const others = (host.flying.get(state) ?? 1) - 1;
+    if (others === 0) host.flying.delete(state);
+    else host.flying.set(state, others);
     state.inFlight -= 1;
     state.pathTokens -= pathTokens;
-    state.isAnswered = true;
-    this.#outlook.habits.flying(state.tree.kind, -1);
+    state.use.answered();
+    this.#outlook.habits.landed(state.tree.kind);
     this.#admission.count(state);
     this.#prefixes.landed(host.id, node, tokens, output);
   }
@@ -84,14 +106,20 @@ export class Flights {
   }
 
   /** Call it before `land`. */
-  learn({ state, host, node, cachedTokens: predicted }: Flight, outcome: LeafOutcome): void {
+  learn(flight: Flight, outcome: LeafOutcome): void {
+    const { state, host, node, cachedTokens: predicted } = flight;
     const { kind } = state.tree;
     const { promptTokens, cachedTokens } = outcome;
     const uncachedTokens = promptTokens === null ? null : promptTokens - (cachedTokens ?? predicted);
-    if (!state.isAnswered && predicted === 0 && cachedTokens !== null)
+    if (!state.use.isAnswered && predicted === 0 && cachedTokens !== null)
       this.#outlook.habits.shared(kind, cachedTokens);
     if (cachedTokens !== null) this.#prefixes.reported(host.id, node, { predicted, cached: cachedTokens });
     if (uncachedTokens !== null) this.#computedAgain.computed(uncachedTokens);
     this.#outlook.learn(host, kind, { outcome, uncachedTokens });
+    if (flight.contextTokens > 0)
+      this.#outlook.stepped(host, {
+        outcome,
+        contextTokens: (flight.contextBeside + host.contextTokens) / 2,
+      });
   }
 }

@@ -1,9 +1,10 @@
 /** What the scheduler keeps of one host and of one tree, and the line of trees that wait at a host. */
 import type { HostFacts } from "../../link/link.ts";
-import type { Width } from "./habits.ts";
+import type { Forecast } from "./forecast.ts";
 import { isFit, type PlacementNeeds } from "./placement.ts";
 import type { NodeRef } from "./prefix-tree.ts";
 import type { Tree } from "./tree.ts";
+import { TreeUse } from "./tree-use.ts";
 
 export class TreeState {
   readonly tree: Tree;
@@ -15,17 +16,13 @@ export class TreeState {
   /** Asks that wait and may be sent; none while it could send none (no budget, its sweep is paused). */
   waiting = 0;
   inFlight = 0;
-  /** Asks that it ever sent. */
-  asked = 0;
-  /** Whether any of its asks was ever settled. */
-  isAnswered = false;
   /** Tokens that one of them may make at most. */
   tokensMax = 0;
   /** Tokens of KV cache that the paths of its asks in flight use. */
   pathTokens = 0;
-  /** The most that it ever had in use. */
-  widest: Width = { pathTokens: 0, asks: 0 };
-  /** While it is admitted, what it counts for at its home, and whether it is expected to ask for more. */
+  /** What it needs of a KV cache as it goes on, and what it asked. */
+  readonly use: TreeUse;
+  /** While it is admitted: what it counts for at its home now, and whether it is expected to ask for more. */
   needTokens = 0;
   goesOn = false;
   /** Asks that it is expected to have at once there. */
@@ -36,6 +33,7 @@ export class TreeState {
   constructor(tree: Tree, age: number) {
     this.tree = tree;
     this.age = age;
+    this.use = new TreeUse(tree.revisits);
   }
 }
 
@@ -61,9 +59,13 @@ export class HostState implements HostLoad {
   inFlight = 0;
   /** Asks that wait in the trees that live here. */
   waiting = 0;
-  /** Trees that it works on, and what they are expected to need of its KV cache together. */
+  /** Trees that it works on, and what they are expected to need of its KV cache together; null: to be reckoned anew. */
   admitted = 0;
-  needTokens = 0;
+  forecast: Forecast | null = null;
+  /** Asks on their way here, by their trees. */
+  readonly flying = new Map<TreeState, number>();
+  /** Tokens of context that those which generate read. */
+  contextTokens = 0;
   /** Those of them that are expected to ask for more. */
   goingOn = 0;
   /** Asks that the trees which it works on are expected to have at once, together. */
@@ -104,7 +106,8 @@ export class HostState implements HostLoad {
   get leastAsked(): TreeState | null {
     let least: TreeState | null = null;
     for (const state of this.#line)
-      if (state.isAdmitted && state.goesOn && (least === null || state.asked < least.asked)) least = state;
+      if (state.isAdmitted && state.goesOn && (least === null || state.use.asked < least.use.asked))
+        least = state;
     return least;
   }
 

@@ -2,20 +2,37 @@
  * What the scheduler expects: how long an ask would wait at a host, and how long it would compute there what it does not hold.
  * It learns from what came back; until then it reckons with priors. Owns the prefix tree's reader side, the paces and the habits.
  */
+import type { NeedAt } from "./forecast.ts";
+import { tokensOf } from "./footprint.ts";
 import { Habits } from "./habits.ts";
 import type { HostState, TreeState } from "./host-state.ts";
 import { PrefillPace } from "./prefill-pace.ts";
 import type { Candidate } from "./placement.ts";
 import type { NodeRef, PrefixTree } from "./prefix-tree.ts";
+import { StepPace } from "./step-pace.ts";
 import type { LeafOutcome } from "./tree.ts";
 
 /** How long an ask takes where none has ended yet. */
 const DURATION_PRIOR_MS = 1_000;
+/** An answer of fewer tokens says little of how long a step takes. */
+const STEPS_MIN = 8;
+
+/** A tree as far as it has come. */
+export interface TreeNow {
+  readonly asked: number;
+  /** Tokens that an ask of it makes. */
+  readonly each: number;
+  /** What it needs now, and what it needs more than others of its kind. */
+  readonly nowTokens: number;
+  readonly offset: number;
+  /** `AdmissionLimits.growthPrior`. */
+  readonly growth: number;
+}
 
 export class Outlook {
   readonly habits = new Habits();
   readonly #prefixes: PrefixTree;
-  readonly #paces = new Map<string, PrefillPace>();
+  readonly #paces = new Map<string, { readonly prefill: PrefillPace; readonly step: StepPace }>();
 
   constructor(prefixes: PrefixTree) {
     this.#prefixes = prefixes;
@@ -24,7 +41,7 @@ export class Outlook {
   /** A host as a home for a tree, or as a place for its next ask. */
   candidate(host: HostState, state: TreeState, node: NodeRef): Candidate {
     const cachedTokens = this.#prefixes.cached(host.id, node);
-    const prefillMs = this.#paceOf(host).prefillMs(this.#prefixes.tokens(node) - cachedTokens);
+    const prefillMs = this.#pacesOf(host).prefill.prefillMs(this.#prefixes.tokens(node) - cachedTokens);
     return { host: host.id, waitMs: this.waitMs(host, state), prefillMs, cachedTokens, load: host.load };
   }
 
@@ -49,8 +66,11 @@ export class Outlook {
     const isFull = host.waiting > 0 || host.inFlight >= host.concurrency;
     const free = isFull ? 0 : host.concurrency - host.inFlight;
     const atOnce = Math.max(1, isFull ? host.inFlight : host.concurrency);
-    const durationMs = this.habits.durationMs(kind) ?? DURATION_PRIOR_MS;
-    return (Math.max(0, place - free) / atOnce) * durationMs;
+    return (Math.max(0, place - free) / atOnce) * this.durationMs(kind);
+  }
+
+  durationMs(kind: string): number {
+    return this.habits.durationMs(kind) ?? DURATION_PRIOR_MS;
   }
 
   /** Tokens that the tree's next ask will make. */
@@ -58,14 +78,19 @@ export class Outlook {
     return this.habits.tokens(tree.kind, tree.peekTokensMax());
   }
 
-  /** The tree has more in use than before. */
-  grown(state: TreeState): void {
-    const { tree, tokensMax, pathTokens, inFlight: asks } = state;
-    const each = this.habits.tokens(tree.kind, tokensMax);
-    const tokens = pathTokens + asks * each;
-    if (tokens < state.widest.pathTokens + state.widest.asks * each) return;
-    state.widest = { pathTokens, asks };
-    if (!state.isAnswered) this.habits.begun(tree.kind, tokens);
+  /** The tree has sent one more ask. */
+  grown({ tree: { kind }, use, tokensMax, pathTokens, inFlight: asks }: TreeState, newTokens: number): void {
+    const each = this.habits.tokens(kind, tokensMax);
+    const inUse = { pathTokens, asks };
+    if (!use.isAnswered) this.habits.begun(kind, tokensOf(inUse, each));
+    use.launched(this.habits.footprint(kind), { inUse, newTokens, each });
+  }
+
+  /** The tree is over. */
+  over({ tree, use }: TreeState): void {
+    if (use.asked === 0) return;
+    this.habits.over(tree.kind);
+    use.over(this.habits.footprint(tree.kind));
   }
 
   /** @param uncachedTokens Of its prompt, as far as is known. */
@@ -76,16 +101,63 @@ export class Outlook {
   ): void {
     const { firstTokenMs, decodeMs, completionTokens } = outcome;
     if (uncachedTokens !== null && firstTokenMs !== null)
-      this.#paceOf(host).prefilled({ tokens: uncachedTokens, ms: firstTokenMs });
+      this.#pacesOf(host).prefill.prefilled({ tokens: uncachedTokens, ms: firstTokenMs });
     if (completionTokens === null || decodeMs === null) return;
     this.habits.answered(kind, { tokens: completionTokens, durationMs: decodeMs + (firstTokenMs ?? 0) });
   }
 
+  /** @param contextTokens Those that were in flight beside it, and with it. */
+  stepped(
+    host: HostState,
+    { outcome, contextTokens }: { readonly outcome: LeafOutcome; readonly contextTokens: number },
+  ): void {
+    const { completionTokens, decodeMs } = outcome;
+    const { stepFloorMs } = host.facts;
+    if (
+      stepFloorMs === undefined ||
+      completionTokens === null ||
+      decodeMs === null ||
+      completionTokens < STEPS_MIN
+    )
+      return;
+    const aboveMs = decodeMs / (completionTokens - 1) - stepFloorMs;
+    this.#pacesOf(host).step.stepped({ aboveMs, contextTokens, weight: 1 / Math.max(1, host.inFlight) });
+  }
+
+  /** Of a decoding step at the host, the share that it takes whatever runs; 0 while that is not known. */
+  floorShare(host: HostState): number {
+    const { facts, contextTokens } = host;
+    if (facts.stepFloorMs === undefined || contextTokens <= 0) return 0;
+    return this.#pacesOf(host).step.floorShare(facts.stepFloorMs, contextTokens);
+  }
+
+  /** What a tree of this kind that goes on is expected to need of a KV cache, without what it shares with others. */
+  need(kind: string, { asked, each, nowTokens, offset: own, growth }: TreeNow): NeedAt {
+    const footprint = this.habits.footprint(kind);
+    if (!footprint.isLearned) return () => growth * nowTokens;
+    const stretchMs = this.durationMs(kind) * footprint.rounds;
+    const from = footprint.stretchOf(asked);
+    const offset = own - this.habits.sharedTokens(kind);
+    return (ms) => {
+      const tokens = footprint.expected(from, from + Math.round(ms / stretchMs), { each, offset, growth });
+      return ms === 0 ? Math.max(nowTokens, tokens) : tokens;
+    };
+  }
+
+  /** How far ahead it is worth looking: as long as the longest trees take that were seen. */
+  get horizonMs(): number {
+    let ms = 0;
+    for (const [kind, footprint] of this.habits.footprints)
+      ms = Math.max(ms, this.durationMs(kind) * footprint.rounds * footprint.stretches);
+    return ms;
+  }
+
   /** Hosts of one engine and model run alike. */
-  #paceOf({ facts }: HostState): PrefillPace {
+  #pacesOf({ facts }: HostState): { readonly prefill: PrefillPace; readonly step: StepPace } {
     const key = `${facts.engine} ${facts.model}`;
-    let pace = this.#paces.get(key);
-    if (pace === undefined) this.#paces.set(key, (pace = new PrefillPace()));
-    return pace;
+    let paces = this.#paces.get(key);
+    if (paces === undefined)
+      this.#paces.set(key, (paces = { prefill: new PrefillPace(), step: new StepPace() }));
+    return paces;
   }
 }

@@ -138,7 +138,7 @@ export class Scheduler {
   fell(treeId: string): void {
     const state = this.#trees.get(treeId);
     if (state === undefined) return;
-    if (state.widest.asks > 0) this.#outlook.habits.over(state.tree.kind, state.widest);
+    this.#outlook.over(state);
     this.#wait(state, 0);
     this.#unhouse(state);
     this.#homeless.delete(state);
@@ -291,7 +291,7 @@ export class Scheduler {
     const [oldest] = host.line;
     if (oldest === undefined) return null;
     const least = this.#isTail && oldest.isAdmitted ? host.leastAsked : null;
-    if (least !== null && least.asked < oldest.asked) return { state: least, reason: "least-asked" };
+    if (least !== null && least.use.asked < oldest.use.asked) return { state: least, reason: "least-asked" };
     const node = oldest.isAdmitted ? null : this.#nextNode(oldest);
     if (node === null || this.#admission.fits(host, oldest, node))
       return { state: oldest, reason: "oldest-tree" };
@@ -431,9 +431,10 @@ export class Scheduler {
   #wait(state: TreeState, waiting: number): void {
     const change = waiting - state.waiting;
     state.waiting = waiting;
-    if (change > 0 && state.isAnswered) this.#outlook.habits.goingOn(state.tree.kind);
+    if (change > 0 && state.use.isAnswered) this.#outlook.habits.goingOn(state.tree.kind);
     if (state.home === null) return;
     state.home.waiting += change;
+    if (change !== 0) this.#admission.count(state);
     if (waiting === 0) state.home.dequeue(state);
   }
 

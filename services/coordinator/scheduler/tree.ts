@@ -12,6 +12,8 @@ export interface Tree {
   readonly needs: PlacementNeeds;
   /** Whether it means to ask for continuations of what it gets: then what it was given should stay cached. */
   readonly extendsRollouts: boolean;
+  /** Whether it may go on, later, from any that it ever got, and not only from the latest: then all of them should. */
+  readonly revisits: boolean;
   /** Asks that wait. */
   waiting(): number;
   /** The path of the ask that goes next, root first; null when none waits. */

@@ -53,6 +53,7 @@ const STRATEGY = z.object({
   costFormula: z.string(),
   parameters: z.record(z.string().regex(/^[a-z][a-z0-9_]*$/, "expected a name in snake_case"), parameter),
   extendsRollouts: z.boolean(),
+  revisits: z.boolean().optional(),
   isIndependentSampling: z.boolean(),
   grows: z.array(z.string()).optional(),
   isOrderAdaptive: z.boolean(),

@@ -54,6 +54,7 @@ export const bestFirst: Strategy<typeof PARAMETERS> = {
   isIndependentSampling: false,
   isOrderAdaptive: true,
   extendsRollouts: true,
+  revisits: true,
   needs: ({ evaluate }) => ({ processVerifier: evaluate === "process" }),
   costFormula:
     "at most expansions times a rollout (sample: branch), with evaluations rollouts per thought (process: a verification), and a verification per finished path",

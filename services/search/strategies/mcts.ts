@@ -107,6 +107,7 @@ export const mcts: Strategy<typeof PARAMETERS> = {
   isIndependentSampling: false,
   isOrderAdaptive: true,
   extendsRollouts: true,
+  revisits: true,
   needs: ({ select }) => ({ processVerifier: true, logprobs: select === "puct" }),
   costFormula: "at most simulations rollouts of one step each, and as many verifications",
   cost: ({ simulations }) => ({ rollouts: simulations, verifications: simulations }),

@@ -42,6 +42,7 @@ export const totDfs: Strategy<typeof PARAMETERS> = {
   isIndependentSampling: false,
   isOrderAdaptive: false,
   extendsRollouts: true,
+  revisits: true,
   needs: ({ evaluate }) => ({ processVerifier: evaluate === "process" }),
   costFormula:
     "at most visits expansions of a rollout (sample: branch) each, with evaluations rollouts per thought (process: a verification), and a verification per finished path",
