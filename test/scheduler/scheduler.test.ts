@@ -411,11 +411,11 @@ describe("at the tail", () => {
 });
 
 describe("evening out", () => {
-  /** Four trees at work at "a", the first of them between two rounds, and "b" with nothing to do. */
+  /** Seven trees at work at "a", the first of them between two rounds, and "b" with nothing to do. */
   function uneven(tokens: number): void {
     const wide = { concurrency: 16, concurrencyMax: 16 };
     start([facts("a", wide)]);
-    const trees = ["1", "2", "3", "4"].map((id) => new TestTree(id, { tokens }).ask(2));
+    const trees = ["1", "2", "3", "4", "5", "6", "7"].map((id) => new TestTree(id, { tokens }).ask(2));
     scheduler.run();
     scheduler.join(facts("b", wide));
     scheduler.ready("b");
@@ -434,7 +434,7 @@ describe("evening out", () => {
     expect(sent.slice(-2).map(({ host }) => host)).toEqual(["b", "b"]);
   });
 
-  test("leaves it at home when too much would be computed again for that", () => {
+  test("leaves it at home when computing its path again takes longer than it has left", () => {
     uneven(100_000);
     expect(sent.slice(-2).map(({ host }) => host)).toEqual(["a", "a"]);
   });

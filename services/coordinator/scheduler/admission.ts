@@ -35,7 +35,7 @@ export const DEFAULT_ADMISSION_LIMITS: AdmissionLimits = {
   growthPrior: 1.4,
   floorShareMin: 0.2,
   kvIdleMax: 0.9,
-  unevenMin: 2,
+  unevenMin: 5.5,
 };
 
 export class Admission {

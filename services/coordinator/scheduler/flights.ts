@@ -3,7 +3,6 @@
  * teaches. Pure.
  */
 import type { Admission } from "./admission.ts";
-import type { ComputedAgain } from "./computed-again.ts";
 import type { HostState, TreeState } from "./host-state.ts";
 import type { Outlook } from "./outlook.ts";
 import type { NodeRef, Output, PrefixTree } from "./prefix-tree.ts";
@@ -30,18 +29,15 @@ export class Flights {
   readonly #prefixes: PrefixTree;
   readonly #outlook: Outlook;
   readonly #admission: Admission;
-  readonly #computedAgain: ComputedAgain;
 
   constructor(told: {
     readonly prefixes: PrefixTree;
     readonly outlook: Outlook;
     readonly admission: Admission;
-    readonly computedAgain: ComputedAgain;
   }) {
     this.#prefixes = told.prefixes;
     this.#outlook = told.outlook;
     this.#admission = told.admission;
-    this.#computedAgain = told.computedAgain;
   }
 
   get(key: string): Flight | undefined {
@@ -114,7 +110,6 @@ export class Flights {
     if (!state.use.isAnswered && predicted === 0 && cachedTokens !== null)
       this.#outlook.habits.shared(kind, cachedTokens);
     if (cachedTokens !== null) this.#prefixes.reported(host.id, node, { predicted, cached: cachedTokens });
-    if (uncachedTokens !== null) this.#computedAgain.computed(uncachedTokens);
     this.#outlook.learn(host, kind, { outcome, uncachedTokens });
     if (flight.contextTokens > 0)
       this.#outlook.stepped(host, {

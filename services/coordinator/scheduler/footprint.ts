@@ -119,6 +119,16 @@ export class Footprint {
     return share * Math.max(0, this.tokensIn(far, each) * more + offset);
   }
 
+  /** Asks that a tree which has sent so many is expected to send behind the stretch that it is in. */
+  asksLeft(asked: number): number {
+    this.#reckon();
+    const from = this.stretchOf(asked);
+    const alive = at(this.#alive, from);
+    let later = 0;
+    for (let stretch = from + 1; stretch <= this.#furthest; stretch++) later += at(this.#alive, stretch);
+    return alive > 0 ? (later / alive) * this.#length : 0;
+  }
+
   /** Mean of what trees needed in a stretch, with so many tokens for each ask. */
   tokensIn(stretch: number, each: number): number {
     this.#reckon();

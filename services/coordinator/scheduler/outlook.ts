@@ -73,6 +73,30 @@ export class Outlook {
     return this.habits.durationMs(kind) ?? DURATION_PRIOR_MS;
   }
 
+  /**
+   * To compute at a host (`here`) what it does not hold and the home of the tree does: of the path that its asks are about, and for each
+   * further ask as many tokens as the last piece has.
+   */
+  againMs(
+    host: HostState,
+    {
+      here,
+      there,
+      node,
+      asks,
+    }: { readonly here: Candidate; readonly there: Candidate; readonly node: NodeRef; readonly asks: number },
+  ): number {
+    const again = there.cachedTokens - here.cachedTokens;
+    if (again <= 0) return 0;
+    return this.#pacesOf(host).prefill.prefillMs(again + (asks - 1) * this.#prefixes.lastTokens(node));
+  }
+
+  /** Until a tree that goes on is over: the round that it begins, and those that others of its kind had from there on. */
+  leftMs({ tree: { kind }, use }: TreeState): number {
+    const rounds = this.habits.footprint(kind).asksLeft(use.asked) / Math.max(1, use.mostAsks);
+    return (1 + rounds) * this.durationMs(kind);
+  }
+
   /** Tokens that the tree's next ask will make. */
   tokensOf({ tree }: TreeState): number {
     return this.habits.tokens(tree.kind, tree.peekTokensMax());

@@ -3,18 +3,17 @@
  * `Tree.send`: it reads no clock, knows no lane and owns no job; the dispatcher tells it what happens and carries out what it says.
  *
  * Rules, in this order: (1) order: of the trees at a host the oldest that has asks waiting, deepest path first, at the tail
- * the one that has asked least; (2) admission: the trees
- * that a host works on fit into its KV cache together, unless it would stand idle; (3) placement: whole trees, to the host
- * that can begin soonest, what it would have to compute again included; (4) stealing: only a host that has run dry, and only where
- * computing the path there costs less than waiting at home; (5) evening out: at the tail, trees between two rounds go where far less is
- * to do; (4) and (5) compute only so much again.
+ * the one that has asked least; (2) admission: the trees that a host works on fit into its KV cache together, unless it would stand
+ * idle or its steps would; (3) placement: whole trees, to the host that can begin soonest, what it would have to compute again
+ * included; (4) stealing: only a host that has run dry, and only where computing the path there costs less than waiting at home;
+ * (5) evening out: at the tail, trees between two rounds go where far less is to do; what (4) and (5) save is several times what
+ * they compute again.
  *
  * Invariants: (1) a leaf counts at its host from `send` to `settled`, once; (2) a tree is in its home's line exactly while it has asks
  * that wait and is not blocked; (3) nothing depends on the order of Maps of hosts: ties go by load, then by id.
  */
 import type { HostFacts, HostSignals } from "../../link/link.ts";
 import { Admission, type AdmissionLimits, DEFAULT_ADMISSION_LIMITS } from "./admission.ts";
-import { ComputedAgain, type ComputedAgainLimits } from "./computed-again.ts";
 import type { Decision, DecisionKind, Reason } from "./decision.ts";
 import { type Flight, Flights } from "./flights.ts";
 import { canTake, type HostLoad, HostState, TreeState } from "./host-state.ts";
@@ -24,18 +23,20 @@ import { type NodeRef, type PathPiece, PrefixTree } from "./prefix-tree.ts";
 import { chooseTheft, lightest } from "./stealing.ts";
 import type { Leaf, LeafOutcome, Tree } from "./tree.ts";
 
-export interface SchedulerLimits extends AdmissionLimits, ComputedAgainLimits {
+export interface SchedulerLimits extends AdmissionLimits {
   /** A host whose trees will ask for more runs dry when it has at most this share of the asks that it may have, and none wait. */
   readonly dryShare: number;
   /** Of a tree's waiting asks, the share that is lent to a host that ran dry. */
   readonly lentShare: number;
+  /** What goes elsewhere must save so many times what it takes to compute again for it. */
+  readonly worthMin: number;
 }
 
 export const DEFAULT_SCHEDULER_LIMITS: SchedulerLimits = {
   ...DEFAULT_ADMISSION_LIMITS,
   dryShare: 0.5,
   lentShare: 0.5,
-  computedAgainMax: 0.03,
+  worthMin: 3,
 };
 
 /** Hosts named in a decision. */
@@ -50,7 +51,6 @@ export class Scheduler {
   readonly #prefixes = new PrefixTree();
   readonly #outlook = new Outlook(this.#prefixes);
   readonly #admission: Admission;
-  readonly #computedAgain: ComputedAgain;
   /** Hosts where something may have become possible since the last `run`. */
   readonly #stirred = new Set<HostState>();
   /** Those with room and nothing of their own to send, and those where asks wait that they have no room for. */
@@ -63,12 +63,10 @@ export class Scheduler {
   constructor(limits: Partial<SchedulerLimits> = {}) {
     this.#limits = { ...DEFAULT_SCHEDULER_LIMITS, ...limits };
     this.#admission = new Admission(this.#limits, this.#prefixes, this.#outlook);
-    this.#computedAgain = new ComputedAgain(this.#limits, this.#prefixes);
     this.#flights = new Flights({
       prefixes: this.#prefixes,
       outlook: this.#outlook,
       admission: this.#admission,
-      computedAgain: this.#computedAgain,
     });
   }
 
@@ -278,9 +276,8 @@ export class Scheduler {
     if (node === null) return false;
     const [here, there] = [other, home].map((host) => this.#outlook.candidate(host, state, node));
     if (here === undefined || there === undefined) return false;
-    const againTokens = this.#computedAgain.tokensOf(here, there, { node, asks: state.waiting });
-    if (!this.#computedAgain.may(againTokens)) return false;
-    this.#computedAgain.again(againTokens);
+    const againMs = this.#outlook.againMs(other, { here, there, node, asks: state.waiting });
+    if (this.#outlook.leftMs(state) < this.#limits.worthMin * againMs) return false;
     this.#house(state, other, { kind: "moved", reason: "evens-out", node, considered: [here, there] });
     other.enqueue(state);
     return true;
@@ -353,11 +350,10 @@ export class Scheduler {
         outlook: this.#outlook,
         nodeOf: (state) => this.#nextNode(state),
         isFit: (state) => isFit(dry.facts, state.tree.needs),
-        computedAgain: this.#computedAgain,
+        worthMin: this.#limits.worthMin,
       });
       if (theft === null) return;
       const { state, here, there } = theft;
-      this.#computedAgain.again(theft.againTokens);
       const considered = [here, there];
       if (theft.kind === "moved") {
         const node = this.#nextNode(state);

@@ -1,5 +1,4 @@
 /** Stealing: what a host that has run dry takes from others, and what one that has far more to do than others gives away. Pure. */
-import type { ComputedAgain } from "./computed-again.ts";
 import { canTake, type HostState, type TreeState } from "./host-state.ts";
 import type { Outlook } from "./outlook.ts";
 import type { Candidate, PlacementNeeds } from "./placement.ts";
@@ -10,8 +9,6 @@ export interface Theft {
   readonly victim: HostState;
   /** `moved`: the whole tree; `lent`: some of its asks. */
   readonly kind: "moved" | "lent";
-  /** Prompt tokens that are computed again for that. */
-  readonly againTokens: number;
   /** As it would be at the host that is dry, and as it is at home. */
   readonly here: Candidate;
   readonly there: Candidate;
@@ -29,14 +26,15 @@ export function chooseTheft(
     outlook,
     nodeOf,
     isFit,
-    computedAgain,
+    worthMin,
   }: {
     readonly hosts: Iterable<HostState>;
     readonly outlook: Outlook;
     /** Of the path that the tree asks about next; null: none. */
     readonly nodeOf: (state: TreeState) => NodeRef | null;
     readonly isFit: (state: TreeState) => boolean;
-    readonly computedAgain: ComputedAgain;
+    /** What is saved must be so many times what is computed again for it. */
+    readonly worthMin: number;
   },
 ): Theft | null {
   let best: Theft | null = null;
@@ -53,10 +51,9 @@ export function chooseTheft(
       if (savedMs <= 0 || savedMs < bestMs || (savedMs === bestMs && isOlder(state, best?.state))) continue;
       const kind = state.inFlight === 0 ? "moved" : "lent";
       const asks = kind === "moved" ? state.waiting : 1;
-      const againTokens = computedAgain.tokensOf(here, there, { node, asks });
-      if (!computedAgain.may(againTokens)) continue;
+      if (savedMs < worthMin * outlook.againMs(dry, { here, there, node, asks })) continue;
       bestMs = savedMs;
-      best = { state, victim, kind, againTokens, here, there };
+      best = { state, victim, kind, here, there };
     }
   }
   return best;
