@@ -2,6 +2,7 @@
 import { describe, expect, test } from "vitest";
 import { Footprint } from "../../services/coordinator/scheduler/footprint.ts";
 import { Forecast } from "../../services/coordinator/scheduler/forecast.ts";
+import { Habits, KINDS_MAX } from "../../services/coordinator/scheduler/habits.ts";
 import { StepPace } from "../../services/coordinator/scheduler/step-pace.ts";
 import { TreeUse } from "../../services/coordinator/scheduler/tree-use.ts";
 
@@ -119,6 +120,20 @@ describe("what a tree uses", () => {
     const footprint = new Footprint();
     new TreeUse(false).over(footprint);
     expect(footprint.isLearned).toBe(false);
+  });
+});
+
+describe("habits", () => {
+  test("of the kind met first are forgotten when there are too many, not those of one that is at work", () => {
+    const habits = new Habits();
+    habits.sent("at work", 100);
+    for (let kind = 0; kind < KINDS_MAX; kind++)
+      habits.answered(`kind ${kind}`, { tokens: 7, durationMs: 1 });
+    habits.answered("at work", { tokens: 50, durationMs: 1 });
+    expect([...habits.footprints()].length).toBe(KINDS_MAX);
+    expect(habits.durationMs("at work")).toBe(1);
+    expect(habits.durationMs("kind 1")).toBe(1);
+    expect(habits.durationMs("kind 0")).toBeNull();
   });
 });
 

@@ -4,6 +4,8 @@
  */
 import { Footprint } from "./footprint.ts";
 
+/** Kinds that are known at most: a coordinator meets new ones with every sweep. */
+export const KINDS_MAX = 256;
 /** Weight of the latest observation, at least: the first ones are averaged. */
 const ASK_WEIGHT_MIN = 0.02;
 const TREE_WEIGHT_MIN = 0.2;
@@ -47,8 +49,8 @@ class Habit {
 }
 
 export class Habits {
+  /** The one that was met first comes first. */
   readonly #kinds = new Map<string, Habit>();
-  readonly #footprints = new Map<string, Footprint>();
 
   /** An ask ended. */
   answered(
@@ -94,8 +96,8 @@ export class Habits {
     return this.#of(kind).firstTokens;
   }
 
-  get footprints(): Iterable<readonly [string, Footprint]> {
-    return this.#footprints;
+  *footprints(): Generator<readonly [kind: string, Footprint], void> {
+    for (const [kind, { footprint }] of this.#kinds) yield [kind, footprint];
   }
 
   footprint(kind: string): Footprint {
@@ -133,10 +135,22 @@ export class Habits {
   #of(kind: string): Habit {
     let habit = this.#kinds.get(kind);
     if (habit === undefined) {
+      if (this.#kinds.size >= KINDS_MAX) this.#forgetOne();
       this.#kinds.set(kind, (habit = new Habit()));
-      this.#footprints.set(kind, habit.footprint);
     }
     return habit;
+  }
+
+  /** The oldest of which nothing is on its way; the oldest where there is none. */
+  #forgetOne(): void {
+    let oldest: string | null = null;
+    for (const [kind, { inFlight }] of this.#kinds) {
+      oldest ??= kind;
+      if (inFlight > 0) continue;
+      oldest = kind;
+      break;
+    }
+    if (oldest !== null) this.#kinds.delete(oldest);
   }
 }
 

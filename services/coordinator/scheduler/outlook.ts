@@ -171,7 +171,7 @@ export class Outlook {
   /** How far ahead it is worth looking: as long as the longest trees take that were seen. */
   get horizonMs(): number {
     let ms = 0;
-    for (const [kind, footprint] of this.habits.footprints)
+    for (const [kind, footprint] of this.habits.footprints())
       ms = Math.max(ms, this.durationMs(kind) * footprint.rounds * footprint.stretches);
     return ms;
   }
