@@ -22,7 +22,7 @@ export interface AdmissionLimits {
   readonly growthPrior: number;
   /** Trees that do not fit are admitted while so much of a decoding step, or more, is what a step takes whatever runs. */
   readonly floorShareMin: number;
-  /** The same share for a host at which nothing runs, because others answer what its trees asked. */
+  /** `kvAdmittedMax` of a host at which nothing runs, because others answer what its trees asked. */
   readonly kvIdleMax: number;
   /** At the tail a tree goes to another host when its home has so many times what that one would have with it. */
   readonly unevenMin: number;
