@@ -20,6 +20,7 @@ import type { Engine } from "../workers/rollout/drivers/embedded/engine.ts";
 import { readModelFile } from "../workers/rollout/drivers/embedded/model-file.ts";
 import type { SampleAnswer } from "../workers/rollout/driver.ts";
 import type { Sampling } from "../services/queue/job.ts";
+import { median } from "./median.ts";
 
 const MODEL = process.argv[2] ?? new URL("../models/game24/game24-tiny.gguf", import.meta.url).pathname;
 const ROUNDS = Number(process.argv[3] ?? 5);
@@ -223,11 +224,6 @@ async function equalShare(options: Partial<EmbeddedOptions>): Promise<number> {
   const alone = await textsAt(1);
   const together = await textsAt(SEQUENCES);
   return together.filter((text, i) => text === alone[i]).length / EQUAL_SAMPLES;
-}
-
-function median(values: readonly number[]): number {
-  const sorted = values.toSorted((a, b) => a - b);
-  return sorted[Math.floor(sorted.length / 2)] ?? Number.NaN;
 }
 
 function show(values: readonly number[], digits = 0): string {

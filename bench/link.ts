@@ -18,6 +18,7 @@ import type { Report } from "../services/queue/job.ts";
 import { systemClock } from "../services/runtime/clock.ts";
 import { createRandom } from "../services/runtime/random.ts";
 import { connectRpc, rpcService, serveRpc } from "../services/runtime/rpc.ts";
+import { median } from "./median.ts";
 
 const REPORTS = 20_000;
 const BATCH = 64;
@@ -159,10 +160,6 @@ async function throughBareStream(address: string): Promise<number> {
   const perSecond = REPORTS / ((performance.now() - startMs) / 1_000);
   client.close();
   return perSecond;
-}
-
-function median(values: readonly number[]): number {
-  return values.toSorted((a, b) => a - b)[Math.floor(values.length / 2)] ?? Number.NaN;
 }
 
 function rate(perSecond: number): string {

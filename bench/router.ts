@@ -22,6 +22,7 @@ import { createRandom, type Random } from "../services/runtime/random.ts";
 import { coppice } from "../test/support/coppice.ts";
 import { readMetrics, samplesOf, sumOf } from "../workers/rollout/drivers/http-host/metrics-text.ts";
 import { encode } from "../workers/rollout/drivers/simulated/tokenizer.ts";
+import { median } from "./median.ts";
 
 const { values } = parseArgs({
   options: {
@@ -191,10 +192,6 @@ async function tokensOf(host: string): Promise<Tokens> {
     return tokens;
   };
   return { computed: from("local_compute"), cached: from("local_cache_hit") };
-}
-
-function median(of: readonly number[]): number {
-  return of.toSorted((a, b) => a - b)[of.length >> 1] ?? Number.NaN;
 }
 
 function shown(of: readonly number[], digits: number): string {

@@ -3,6 +3,7 @@
  * hold.
  */
 import type { ClusterResult } from "../../services/planner/cluster-result.ts";
+import { median } from "../median.ts";
 import type { CellResult } from "./cell.ts";
 import type { ClientOrder } from "./client.ts";
 import { OURS } from "./policies.ts";
@@ -78,13 +79,7 @@ function boundMs({ workMs, chainMs }: ClusterResult["bounds"]): number {
 
 function spreadOf(group: readonly CellResult[], pick: (result: ClusterResult) => number): Spread {
   const found = group.map(({ result }) => pick(result));
-  return { median: medianOf(found), min: Math.min(...found), max: Math.max(...found) };
-}
-
-function medianOf(found: readonly number[]): number {
-  const sorted = found.toSorted((a, b) => a - b);
-  const middle = (sorted.length - 1) / 2;
-  return ((sorted[Math.floor(middle)] ?? NaN) + (sorted[Math.ceil(middle)] ?? NaN)) / 2;
+  return { median: median(found), min: Math.min(...found), max: Math.max(...found) };
 }
 
 /** A promise about one workload: what was found, and whether it holds. */
@@ -151,5 +146,5 @@ function best(
   const [first] = baselines.toSorted((a, b) => a.makespanS.median - b.makespanS.median);
   if (first === undefined) return null;
   const ratios = [...ours.makespansMs].map(([seed, ms]) => ms / (first.makespansMs.get(seed) ?? NaN));
-  return { policy: first.policy, ratio: medianOf(ratios) };
+  return { policy: first.policy, ratio: median(ratios) };
 }

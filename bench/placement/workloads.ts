@@ -9,6 +9,7 @@ import { bestOfN } from "../../services/search/strategies/best-of-n.ts";
 import { mcts } from "../../services/search/strategies/mcts.ts";
 import { selfConsistency } from "../../services/search/strategies/self-consistency.ts";
 import { type Strategy, withDefaults } from "../../services/search/strategy.ts";
+import { ENGINE_PROFILES } from "../../workers/rollout/drivers/simulated/engine-profile.ts";
 
 export interface Workload {
   readonly name: string;
@@ -22,7 +23,7 @@ export interface Workload {
    */
   readonly limit: "decode" | "prefill" | "kv";
   /**
-   * Whether KV memory holds what fills a host: as many searches as have its 256 sequences together, each with its prompt, the
+   * Whether KV memory holds what fills a host: as many searches as have all its sequences together, each with its prompt, the
    * paths that it keeps and a round of steps. Where it does not, hosts are full only at the price of computing again.
    */
   readonly holdsWorkingSet: boolean;
@@ -33,8 +34,6 @@ export interface Workload {
 const ROOT_TOKENS = 1_024;
 const AMPLE_KV_TOKENS = 400_000;
 const TIGHT_KV_TOKENS = 60_000;
-/** That a host decodes at once. */
-const SEQUENCES = 256;
 /** Whether everything is asked at once, so that both clients send the same requests in the same order. */
 export function isAskedAtOnce({ shapes }: Workload): boolean {
   return shapes.every(({ strategy, outcome }) => !strategy.extendsRollouts && outcome.at === "elsewhere");
@@ -95,9 +94,12 @@ const votes = shape("self-consistency", any(selfConsistency), {
 function holdsBeams({ problem, step, depth }: TaskShape, kvCapacityTokens: number): boolean {
   const { width, expand } = BEAM;
   const ofSearch = problem.mean + (width / expand) * depth.mean * step.mean + width * step.mean;
-  return ROOT_TOKENS + Math.ceil(SEQUENCES / width) * ofSearch <= kvCapacityTokens;
+  return (
+    ROOT_TOKENS + Math.ceil(ENGINE_PROFILES["8b-h100"].sequencesMax / width) * ofSearch <= kvCapacityTokens
+  );
 }
 
+const longestBeam = { ...beam, problem: around(16_384, { spread: 0.3 }) };
 const longBeam = { ...beam, problem: around(4_096, { spread: 0.3 }) };
 const LONG_KV_TOKENS = 150_000;
 
@@ -126,7 +128,7 @@ export const WORKLOADS: readonly Workload[] = [
     shapes: [beam],
     kvCapacityTokens: AMPLE_KV_TOKENS,
     limit: "decode",
-    holdsWorkingSet: true,
+    holdsWorkingSet: holdsBeams(beam, AMPLE_KV_TOKENS),
     problemsFactor: 1,
   },
   {
@@ -150,10 +152,10 @@ export const WORKLOADS: readonly Workload[] = [
   {
     name: "beam, 16k prompts",
     about: "the same, problem 16,384, KV 400k",
-    shapes: [{ ...beam, problem: around(16_384, { spread: 0.3 }) }],
+    shapes: [longestBeam],
     kvCapacityTokens: AMPLE_KV_TOKENS,
     limit: "kv",
-    holdsWorkingSet: true,
+    holdsWorkingSet: holdsBeams(longestBeam, AMPLE_KV_TOKENS),
     problemsFactor: 1,
   },
   {

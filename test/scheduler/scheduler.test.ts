@@ -374,6 +374,20 @@ describe("admission", () => {
     }
   });
 
+  test("goes on where answers take no time at all", () => {
+    start([facts("a", tight)], { kvAdmittedMax: 1, kvInFlightMax: 1 });
+    for (const id of ["1", "2", "3", "4"]) new TestTree(id, { tokens: 30 }).ask(1);
+    scheduler.run();
+    for (let at = 0; at < sent.length; at++) {
+      const times = { firstTokenMs: 0, decodeMs: 0 };
+      const { key, tree } = sent[at] as Sent;
+      scheduler.settled(key, { promptTokens: 30, cachedTokens: 0, completionTokens: 10, ...times });
+      scheduler.fell(tree);
+      scheduler.run();
+    }
+    expect(sent.map(({ tree }) => tree)).toEqual(["1", "2", "3", "4"]);
+  });
+
   test("never lets a host stand idle for the sake of its cache", () => {
     start([facts("a", tight)]);
     new TestTree("large", { tokens: 1_000 }).ask(2);

@@ -51,6 +51,11 @@ export class Footprint {
     return this.#isLearned;
   }
 
+  /** Whether any tree is over. */
+  get isAnyOver(): boolean {
+    return this.#isAnyOver;
+  }
+
   /** Stretches of the longest way that was seen, and how many rounds of asks one is long. */
   get stretches(): number {
     return this.#furthest + 1;

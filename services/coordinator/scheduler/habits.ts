@@ -43,8 +43,6 @@ class Habit {
   readonly sharedTokens = new Mean(TREE_WEIGHT_MIN);
   /** The most tokens that any tree had in use before its first answer. */
   firstTokens = 0;
-  /** Whether any tree is over. */
-  isAnyOver = false;
   readonly footprint = new Footprint();
 }
 
@@ -82,8 +80,8 @@ export class Habits {
 
   /** Whether trees of this kind ask again after an answer; `guess` until one did, or one is over that did not. */
   goesOn(kind: string, guess: boolean): boolean {
-    const { goesOn, isAnyOver } = this.#of(kind);
-    return goesOn || (guess && !isAnyOver);
+    const { goesOn, footprint } = this.#of(kind);
+    return goesOn || (guess && !footprint.isAnyOver);
   }
 
   /** A tree has had so many tokens in use at once, before it was answered. */
@@ -112,11 +110,6 @@ export class Habits {
   /** Tokens that a tree has in common with others. */
   sharedTokens(kind: string): number {
     return this.#of(kind).sharedTokens.value ?? 0;
-  }
-
-  /** A tree is over. */
-  over(kind: string): void {
-    this.#of(kind).isAnyOver = true;
   }
 
   /** Tokens that an ask will make, at most `max`; where that is not said, as many as the latest one might. */

@@ -112,8 +112,6 @@ export class Outlook {
 
   /** The tree is over. */
   over({ tree, use }: TreeState): void {
-    if (use.asked === 0) return;
-    this.habits.over(tree.kind);
     use.over(this.habits.footprint(tree.kind));
   }
 
@@ -159,7 +157,8 @@ export class Outlook {
   need(kind: string, { asked, each, nowTokens, offset: own, growth }: TreeNow): NeedAt {
     const footprint = this.habits.footprint(kind);
     if (!footprint.isLearned) return () => growth * nowTokens;
-    const stretchMs = this.durationMs(kind) * footprint.rounds;
+    // Answers may take no time at all: from a record, or in a test.
+    const stretchMs = Math.max(1, this.durationMs(kind) * footprint.rounds);
     const from = footprint.stretchOf(asked);
     const offset = own - this.habits.sharedTokens(kind);
     return (ms) => {
